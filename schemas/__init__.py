@@ -1,0 +1,1 @@
+"""What crosses a process: events, names, symbols, instruments. Pure: no I/O, imports nothing of ours."""

@@ -1,0 +1,153 @@
+"""Every string that crosses a process: words, subjects, streams, headers, message ids, Redis keys, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.events import Event, Gap, Kline, Liquidation, Trade, encode, identity, kind
+
+
+class Word(NamedTuple):
+    """One thing's two spellings and the stream that holds it."""
+
+    kind: str
+    channel: str
+    stream: str
+
+
+WORDS = (
+    Word("trade", "trades", "MD_TRADE"),
+    Word("liquidation", "liquidations", "MD_LIQUIDATION"),
+    Word("book", "books", "MD_BOOK"),
+    Word("kline", "klines", "MD_KLINE"),
+    Word("open_interest", "open_interest", "MD_OPEN_INTEREST"),
+    Word("funding", "funding", "MD_FUNDING"),
+    Word("gap", "gaps", "MD_GAP"),
+)
+WORD = {name: word for word in WORDS for name in (word.kind, word.channel)}
+"""Either form of a word, as CLI and config accept it."""
+CHANNELS = tuple(word.channel for word in WORDS if word.kind != "gap")
+
+# --- JetStream -------------------------------------------------------------------------------------------------
+STREAM_SIGNALS, STREAM_DEAD = "SIGNALS", "MD_DEAD"
+BUCKET_INSTRUMENTS, BUCKET_CURSORS = "instruments", "cursors"
+HEADER_ID, HEADER_EVENTS = "Nats-Msg-Id", "Flowtape-Events"
+HEADER_REASON, HEADER_ORIGIN = "Flowtape-Reason", "Flowtape-Origin"
+"""On dead letters: why, and where the bytes came from (a socket, or ``<stream>:<sequence>``)."""
+DUPLICATE_WINDOW_S = 120
+
+
+def subject(kind: str, exchange: str, symbol: str, interval: str = "") -> str:
+    """``md.trade.binance.BTC-USDT``, ``md.kline.binance.BTC-USDT.1m``."""
+    return f"md.{kind}.{exchange}.{symbol}.{interval}" if interval else f"md.{kind}.{exchange}.{symbol}"
+
+
+def event_subject(event: Event) -> str:
+    """The subject an event is published on."""
+    name = kind(event)
+    if name == "clock":
+        return clock_subject(event.exchange)
+    interval = event.interval if isinstance(event, Kline) else ""
+    return subject(name, event.exchange, event.symbol, interval)  # type: ignore[union-attr]  # only Clock has none
+
+
+def clock_subject(exchange: str) -> str:
+    """``md.clock.binance``."""
+    return f"md.clock.{exchange}"
+
+
+def dead_subject(kind: str, exchange: str) -> str:
+    """``md.dead.trade.binance``; ``kind`` is ``frame`` for a frame that could not be told apart."""
+    return f"md.dead.{kind}.{exchange}"
+
+
+def signal_subject(signal: str, exchange: str, symbol: str, interval: str = "") -> str:
+    """``sig.footprint.binance.BTC-USDT.1m``."""
+    return f"sig.{signal}.{exchange}.{symbol}" + (f".{interval}" if interval else "")
+
+
+def stream_subjects(stream: str) -> list[str]:
+    """The subjects a stream takes in."""
+    if stream == STREAM_SIGNALS:
+        return ["sig.>"]
+    if stream == STREAM_DEAD:
+        return ["md.dead.>"]
+    word = next(word for word in WORDS if word.stream == stream)
+    return [f"md.{word.kind}.>", "md.clock.>"] if word.kind == "trade" else [f"md.{word.kind}.>"]
+
+
+STREAMS = (*(word.stream for word in WORDS), STREAM_SIGNALS, STREAM_DEAD)
+
+
+def table_durable(table: str) -> str:
+    """The durable consumer that fills a table: ``questdb-trades``."""
+    return f"questdb-{table}"
+
+
+def signal_durable(signal: str) -> str:
+    """The consumer name, and watermark field, of a signal engine: ``redis-footprint``."""
+    return f"redis-{signal}"
+
+
+def event_message_id(event: Event) -> str:
+    """The ``Nats-Msg-Id`` of one event: it suppresses only what is truly the same."""
+    match event:
+        case Trade():
+            return f"{event.exchange}:{event.symbol}:{event.trade_id}"
+        case Liquidation():
+            return f"{event.exchange}:{event.symbol}:{event.liquidation_id}"
+        case Kline():
+            content = (event.open, event.high, event.low, event.close, event.volume, event.value, event.trades)
+            mark = _hash(msgspec.json.encode(content))
+            return f"{event.exchange}:{event.symbol}:kline:{event.interval}:{event.timestamp}:{mark}"
+        case Gap():
+            ids = f"{event.channel}:{event.timestamp}:{event.from_id or ''}"
+            return f"{event.exchange}:{event.symbol}:gap:{ids}:{event.status}:{event.filled}"
+        case _:
+            who = ":".join(str(part) for part in identity(event))
+            return f"{kind(event)}:{who}"
+
+
+def batch_message_id(exchange: str, symbol: str, ids: Sequence[str]) -> str:
+    """The ``Nats-Msg-Id`` of several events in one message: ids and count differ, so the message differs."""
+    mark = _hash("\n".join(ids).encode())
+    return f"{exchange}:{symbol}:{ids[0]}-{ids[-1]}:{len(ids)}:{mark}"
+
+
+def candle_message_id(exchange: str, symbol: str, signal: str, interval: str, timestamp: int, revision: int) -> str:
+    """The ``Nats-Msg-Id`` of a closed candle of ours."""
+    return f"{signal}:{exchange}:{symbol}:{interval}:{timestamp}:{revision}"
+
+
+def _hash(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()
+
+
+def payload(events: Sequence[Event]) -> bytes:
+    """One or more events of a subject, one JSON object per line."""
+    return b"\n".join(map(encode, events))
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------
+KEY_HEALTH = "health"
+
+
+def key(name: str, exchange: str, symbol: str, *more: str) -> str:
+    """``footprint:binance:BTC-USDT:1m``, ``cvd:binance:BTC-USDT``, ``live:…``, ``profile:…:session``."""
+    return ":".join((name, exchange, symbol, *more))
+
+
+def watermark_key(consumer: str) -> str:
+    """``watermark:redis-footprint``: stream sequence and creation time, written with the state it covers."""
+    return f"watermark:{consumer}"
+
+
+# --- QuestDB ---------------------------------------------------------------------------------------------------
+TABLES = (
+    "trades", "liquidations", "books", "klines", "open_interest", "funding", "gaps",
+    "instruments", "completeness", "candles", "footprints",
+)  # fmt: skip

@@ -1,0 +1,340 @@
+"""``flowtape.toml``: every key with its default, and how file and environment become one checked value.
+
+Pure: the caller reads the file. Durations are microseconds once decoded, sizes bytes, ``off`` is 0.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import field
+
+from schemas import time
+from schemas.names import CHANNELS, WORD
+from schemas.symbols import EXCHANGES, SIMULATED, is_exchange
+
+PREFIX = "FLOWTAPE_"
+_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used: names the key and where it was read."""
+
+    def __init__(self, source: str, key: str, problem: str) -> None:
+        super().__init__(f"{source}: {key}: {problem}" if key else f"{source}: {problem}")
+        self.source, self.key, self.problem = source, key, problem
+
+
+class Duration(int):
+    """Microseconds, written ``250ms`` ``10s`` ``5m`` ``4h`` ``15d`` ``5w``; ``off`` is 0."""
+
+
+class Size(int):
+    """Bytes, written ``500MB`` ``50GB``."""
+
+
+def _duration(text: str) -> Duration:
+    return Duration(0 if text == "off" else time.duration(text))
+
+
+def _size(text: str) -> Size:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 500MB or 50GB")
+    return Size(float(match[1]) * _SIZES[match[2]])
+
+
+class _Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class NatsSettings(_Section):
+    """``[nats]``. Roles log in by their own name; ``password`` is needed off loopback only."""
+
+    url: str = "nats://127.0.0.1:4222"
+    embedded: bool = True
+    password: str = ""
+
+
+class QuestdbSettings(_Section):
+    """``[questdb]``. ``http`` takes user and password in its URL when it has them."""
+
+    http: str = "http://127.0.0.1:9000"
+    pg: str = "postgresql://127.0.0.1:8812/qdb"
+    embedded: bool = True
+
+
+class RedisSettings(_Section):
+    """``[redis]``."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    embedded: bool = True
+
+
+class WebSettings(_Section):
+    """``[web]``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+
+class ExchangeSettings(_Section):
+    """``[exchanges.<id>]``."""
+
+    symbols: list[str] = []
+    max_symbols: int = 200
+    channels: list[str] = []
+    """Empty: all the venue has."""
+    ws_url: str = ""
+    rest_url: str = ""
+    book_depth: int = 20
+    book_every: Duration = field(default_factory=lambda: _duration("1s"))
+    transport: Literal["websockets", "picows"] = "websockets"
+
+
+class KlinesSettings(_Section):
+    """``[klines]``."""
+
+    intervals: list[str] = field(default_factory=lambda: ["1m", "5m", "15m", "1h", "4h", "1d"])
+    backfill: Duration = field(default_factory=lambda: _duration("30d"))
+    poll: Duration = field(default_factory=lambda: _duration("10s"))
+
+
+class PollSettings(_Section):
+    """``[poll]``."""
+
+    open_interest: Duration = field(default_factory=lambda: _duration("60s"))
+    funding: Duration = field(default_factory=lambda: _duration("60s"))
+
+
+class RetentionSettings(_Section):
+    """``[retention]``: table TTLs, whole partitions, or ``off``."""
+
+    trades: Duration = field(default_factory=lambda: _duration("15d"))
+    liquidations: Duration = field(default_factory=lambda: _duration("off"))
+    books: Duration = field(default_factory=lambda: _duration("7d"))
+    klines: Duration = field(default_factory=lambda: _duration("off"))
+    open_interest: Duration = field(default_factory=lambda: _duration("off"))
+    funding: Duration = field(default_factory=lambda: _duration("off"))
+    gaps: Duration = field(default_factory=lambda: _duration("off"))
+    instruments: Duration = field(default_factory=lambda: _duration("off"))
+    completeness: Duration = field(default_factory=lambda: _duration("off"))
+    candles: Duration = field(default_factory=lambda: _duration("off"))
+    footprints: Duration = field(default_factory=lambda: _duration("90d"))
+
+
+class StreamSettings(_Section):
+    """``[streams.<word>]``: limits of one stream; what is left out derives from ``disk``."""
+
+    max_age: Duration | None = None
+    max_bytes: Size | None = None
+
+
+class StreamsSettings(_Section):
+    """``[streams]``."""
+
+    trades: StreamSettings = field(default_factory=StreamSettings)
+    liquidations: StreamSettings = field(default_factory=StreamSettings)
+    books: StreamSettings = field(default_factory=StreamSettings)
+    klines: StreamSettings = field(default_factory=StreamSettings)
+    open_interest: StreamSettings = field(default_factory=StreamSettings)
+    funding: StreamSettings = field(default_factory=StreamSettings)
+    gaps: StreamSettings = field(default_factory=StreamSettings)
+    signals: StreamSettings = field(default_factory=StreamSettings)
+    dead: StreamSettings = field(default_factory=StreamSettings)
+
+
+class ProducerSettings(_Section):
+    """``[producer]``: bounds of the outbox."""
+
+    memory: Size = field(default_factory=lambda: _size("64MB"))
+    spool: Size = field(default_factory=lambda: _size("1GB"))
+
+
+class ConsumerSettings(_Section):
+    """``[consumer]``: how much one flush may hold, and how long it may wait."""
+
+    rows: int = 10_000
+    wait: Duration = field(default_factory=lambda: _duration("250ms"))
+
+
+class SignalsSettings(_Section):
+    """``[signals]``."""
+
+    intervals: list[str] = field(default_factory=lambda: ["10s", "1m", "5m", "15m", "30m", "1h", "4h", "1d"])
+    flush: Duration = field(default_factory=lambda: _duration("250ms"))
+    row: str | float | dict[str, float] = "auto"
+    late_horizon: Duration = field(default_factory=lambda: _duration("10m"))
+    stable: list[str] = field(default_factory=lambda: ["USD", "USDT", "USDC", "FDUSD"])
+    closed: int = 200
+    snapshot: Duration = field(default_factory=lambda: _duration("60s"))
+
+
+class Settings(_Section):
+    """The whole configuration, checked."""
+
+    data_dir: str = ".flowtape"
+    disk: Size | None = None
+    nats: NatsSettings = field(default_factory=NatsSettings)
+    questdb: QuestdbSettings = field(default_factory=QuestdbSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    exchanges: dict[str, ExchangeSettings] = {}
+    klines: KlinesSettings = field(default_factory=KlinesSettings)
+    poll: PollSettings = field(default_factory=PollSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    streams: StreamsSettings = field(default_factory=StreamsSettings)
+    producer: ProducerSettings = field(default_factory=ProducerSettings)
+    consumer: ConsumerSettings = field(default_factory=ConsumerSettings)
+    signals: SignalsSettings = field(default_factory=SignalsSettings)
+
+
+def default_symbols(exchange: str) -> list[str]:
+    """BTC and ETH against USDT, where the Binance ids say what that means; nothing for other venues."""
+    base = exchange.removeprefix(SIMULATED)
+    if base not in ("binance", "binance_futures"):
+        return []
+    tail = "-PERP" if base == "binance_futures" else ""
+    return [f"BTC-USDT{tail}", f"ETH-USDT{tail}"]
+
+
+def load(text: str, environment: Mapping[str, str], source: str = "flowtape.toml") -> Settings:
+    """Settings from a TOML text and ``FLOWTAPE_*`` variables. Raises ConfigError naming source and key."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, "", f"not valid TOML: {error}") from error
+    raw = _one_spelling(raw)
+    settings = _convert(raw, source)
+    for name, value in sorted(environment.items()):
+        if name.startswith(PREFIX):
+            _override(raw, name, value)
+            settings = _convert(raw, f"environment variable {name}")
+    if not settings.exchanges:
+        settings.exchanges = {"binance": ExchangeSettings(), "binance_futures": ExchangeSettings()}
+    _check(settings, source)
+    return settings
+
+
+def _one_spelling(raw: dict[str, Any]) -> dict[str, Any]:
+    for section in ("streams", "retention"):
+        if isinstance(raw.get(section), dict):
+            raw[section] = {WORD[k].channel if k in WORD else k: v for k, v in raw[section].items()}
+    return raw
+
+
+def _convert(raw: dict[str, Any], source: str) -> Settings:
+    try:
+        return msgspec.convert(raw, Settings, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        unknown = re.search(r"unknown field `(.+?)`", message)
+        key = path.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix(".")
+        if unknown:
+            key, message = ".".join(filter(None, (key, unknown[1]))), "unknown key"
+        raise ConfigError(source, key or "configuration", message) from error
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text such as {'10s' if kind is Duration else '50GB'}")
+    return _duration(value) if kind is Duration else _size(value)
+
+
+def _override(raw: dict[str, Any], name: str, value: str) -> None:
+    """Put one environment variable into ``raw``. Raises ConfigError for a variable that names no key."""
+    rest = name.removeprefix(PREFIX).lower()
+    path = _path(Settings, rest)
+    if path is None:
+        raise ConfigError(f"environment variable {name}", rest, "unknown key")
+    *sections, (last, kind) = path
+    place = raw
+    for section, _ in sections:
+        place = place.setdefault(section, {})
+    place[last] = _value(value, kind)
+
+
+def _path(section: type[msgspec.Struct], rest: str) -> list[tuple[str, Any]] | None:
+    hints = get_type_hints(section)
+    if rest in hints:
+        return [(rest, hints[rest])]
+    if section is Settings and rest.startswith("exchanges_"):
+        tail = rest.removeprefix("exchanges_")
+        known = sorted((s + e for e in EXCHANGES for s in ("", SIMULATED)), key=len, reverse=True)
+        for exchange in known:
+            if tail.startswith(exchange + "_") and (found := _path(ExchangeSettings, tail[len(exchange) + 1 :])):
+                return [("exchanges", None), (exchange, None), *found]
+        return None
+    for name, kind in hints.items():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and rest.startswith(name + "_"):
+            found = _path(kind, rest[len(name) + 1 :])
+            return found and [(name, kind), *found]
+    return None
+
+
+def _value(text: str, kind: Any) -> Any:
+    """A TOML value; a plain string where it is none; a list where the key holds one."""
+    try:
+        value: Any = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    if typing.get_origin(kind) is list and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if not isinstance(value, str) and not set(options) & {int, float, bool, list, dict} and not typing.get_origin(kind):
+        return text
+    return value
+
+
+def _check(settings: Settings, source: str) -> None:
+    for interval in {*settings.klines.intervals, *settings.signals.intervals}:
+        try:
+            time.duration(interval)
+        except ValueError as error:
+            raise ConfigError(source, "intervals", str(error)) from error
+    if isinstance(settings.signals.row, str) and settings.signals.row != "auto":
+        raise ConfigError(source, "signals.row", f"{settings.signals.row!r} is neither 'auto', a number nor a table")
+    for exchange, its in settings.exchanges.items():
+        key = f"exchanges.{exchange}"
+        if not is_exchange(exchange) or exchange.removeprefix(SIMULATED) not in EXCHANGES:
+            raise ConfigError(source, key, f"unknown exchange; known are {', '.join(EXCHANGES)}")
+        its.symbols = its.symbols or default_symbols(exchange)
+        if not its.symbols:
+            raise ConfigError(source, f"{key}.symbols", 'missing: name symbols, or ["*"] for all')
+        its.channels = [_channel(word, f"{key}.channels", source) for word in its.channels]
+        for name, plain in (("ws_url", "ws"), ("rest_url", "http")):
+            _check_url(getattr(its, name), plain, f"{key}.{name}", source)
+
+
+def _channel(word: str, key: str, source: str) -> str:
+    if word not in WORD or WORD[word].channel not in CHANNELS:
+        raise ConfigError(source, key, f"unknown channel {word!r}; known are {', '.join(CHANNELS)}")
+    return WORD[word].channel
+
+
+def _check_url(url: str, plain: str, key: str, source: str) -> None:
+    if not url:
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in (plain, plain + "s") or not parts.hostname:
+        raise ConfigError(source, key, f"{url!r} is not a {plain}s:// address")
+    if parts.scheme == plain and not is_loopback(parts.hostname):
+        raise ConfigError(source, key, f"plain {plain}:// only to loopback; use {plain}s://")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
