@@ -41,6 +41,12 @@ class Size(int):
     """Bytes, written ``500MB`` ``50GB``."""
 
 
+class Default(str):
+    """A URL nobody chose: the port of an embedded server may move away from it."""
+
+    __slots__ = ()
+
+
 def _duration(text: str) -> Duration:
     return Duration(0 if text == "off" else time.duration(text))
 
@@ -59,7 +65,7 @@ class _Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class NatsSettings(_Section):
     """``[nats]``. Roles log in by their own name; ``password`` is needed off loopback only."""
 
-    url: str = "nats://127.0.0.1:4222"
+    url: str = Default("nats://127.0.0.1:4222")
     embedded: bool = True
     password: str = ""
 
@@ -67,15 +73,15 @@ class NatsSettings(_Section):
 class QuestdbSettings(_Section):
     """``[questdb]``. ``http`` takes user and password in its URL when it has them."""
 
-    http: str = "http://127.0.0.1:9000"
-    pg: str = "postgresql://127.0.0.1:8812/qdb"
+    http: str = Default("http://127.0.0.1:9000")
+    pg: str = Default("postgresql://127.0.0.1:8812/qdb")
     embedded: bool = True
 
 
 class RedisSettings(_Section):
     """``[redis]``."""
 
-    url: str = "redis://127.0.0.1:6379/0"
+    url: str = Default("redis://127.0.0.1:6379/0")
     embedded: bool = True
 
 

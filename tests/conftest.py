@@ -1,0 +1,110 @@
+"""Real servers on free ports, started once per run and stopped by their own process ids."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from flowtape import bus, servers
+from flowtape.migrate import migrate
+from schemas.names import STREAMS
+from schemas.settings import Settings, load
+
+
+def free_port() -> int:
+    """A port nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The embedded servers of one test run (or of one test that may kill them)."""
+
+    settings: Settings
+    data_dir: Path
+
+    @property
+    def nats_url(self) -> str:
+        return self.settings.nats.url
+
+    @property
+    def questdb_http(self) -> str:
+        return self.settings.questdb.http
+
+    @property
+    def questdb_pg(self) -> str:
+        return self.settings.questdb.pg
+
+    @property
+    def redis_url(self) -> str:
+        return self.settings.redis.url
+
+    def pid(self, name: str) -> int:
+        """The process id of ``nats``, ``questdb`` or ``redis``."""
+        return servers.running(self.data_dir)[name].pid
+
+    def start(self) -> None:
+        """Start again what was killed, on the same ports."""
+        servers.start(self.settings)
+
+
+def stack_settings(data_dir: Path, text: str = "") -> Settings:
+    """Settings for a stack of its own: free ports, everything under ``data_dir``."""
+    urls = {
+        "FLOWTAPE_DATA_DIR": f'"{data_dir}"',
+        "FLOWTAPE_DISK": "4GB",
+        "FLOWTAPE_NATS_URL": f"nats://127.0.0.1:{free_port()}",
+        "FLOWTAPE_QUESTDB_HTTP": f"http://127.0.0.1:{free_port()}",
+        "FLOWTAPE_QUESTDB_PG": f"postgresql://127.0.0.1:{free_port()}/qdb",
+        "FLOWTAPE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+    }
+    return load(text, urls, source="test")
+
+
+@contextlib.contextmanager
+def started(data_dir: Path, text: str = "") -> Iterator[Stack]:
+    """A running stack, stopped on the way out whatever happened."""
+    settings = stack_settings(data_dir, text)
+    try:
+        servers.start(settings)
+        yield Stack(settings, data_dir)
+    finally:
+        servers.stop(data_dir)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for the whole run. A test that kills a server takes ``own_stack``."""
+    with started(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack of the test's own, which it may kill and start again."""
+    with started(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+async def nats(stack: Stack) -> AsyncIterator[Client]:
+    """An admin's connection; streams and tables exist, the streams are empty and have no consumers."""
+    client = await bus.connect(stack.settings, "admin")
+    await migrate(stack.settings, client)
+    context = client.jetstream()
+    for stream in STREAMS:
+        for consumer in await context.consumers_info(stream):
+            with contextlib.suppress(NotFoundError):
+                await context.delete_consumer(stream, consumer.name)
+        await context.purge_stream(stream)
+    yield client
+    await client.close()
