@@ -246,7 +246,19 @@ def _convert(raw: dict[str, Any], source: str) -> Settings:
         key = path.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix(".")
         if unknown:
             key, message = ".".join(filter(None, (key, unknown[1]))), "unknown key"
+        if key.startswith("exchanges[...]"):
+            key = key.replace("exchanges[...]", f"exchanges.{_culprit(raw)}", 1)
         raise ConfigError(source, key or "configuration", message) from error
+
+
+def _culprit(raw: dict[str, Any]) -> str:
+    """Which exchange's section does not convert: msgspec names no dictionary keys."""
+    for name, section in raw["exchanges"].items():
+        try:
+            msgspec.convert(section, ExchangeSettings, dec_hook=_decode)
+        except msgspec.ValidationError:
+            return str(name)
+    return "…"
 
 
 def _decode(kind: type, value: Any) -> Any:
