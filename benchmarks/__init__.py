@@ -1,0 +1,1 @@
+"""``python -m benchmarks`` (``make bench``): speed, each figure beside its limit measured in the same run."""

@@ -1,0 +1,2 @@
+-- Rows of a table: from metadata, so it costs nothing.
+SELECT count() FROM {table}

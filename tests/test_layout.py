@@ -1,0 +1,58 @@
+"""The arrangement of the code holds: imports point one way, nothing claims our names, the lock names no address."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAY_IMPORT = {
+    "schemas": set(),
+    "producers": {"schemas"},
+    "consumers": {"schemas"},
+    "signals": {"schemas"},
+    "simulator": {"schemas"},
+    "flowtape": {"schemas", "producers", "consumers", "signals", "simulator", "web"},
+}
+
+
+def _imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name} imports relatively"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_first_party_imports_point_one_way(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        ours = _imports(file) & set(MAY_IMPORT) - {package}
+        assert ours <= MAY_IMPORT[package], f"{file.relative_to(ROOT)} imports {ours}"
+
+
+def test_no_installed_package_claims_our_import_names() -> None:
+    ours = set(MAY_IMPORT) | {"sql", "web"}
+    for name, distributions in importlib.metadata.packages_distributions().items():
+        assert name not in ours or set(distributions) == {"flowtape"}, f"{name} also comes from {distributions}"
+
+
+def test_the_lock_file_pins_hashes_and_names_no_address() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert not [line for line in lines if "://" in line and not line.lstrip().startswith("#")]
+    pins = [line for line in lines if re.match(r"[a-z0-9-]+==", line)]
+    assert pins
+    assert all(line.rstrip().endswith("\\") for line in pins), "a pin without a hash"
+
+
+def test_tests_are_never_shipped() -> None:
+    assert '"tests"' not in re.search(r"packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text())[1]
