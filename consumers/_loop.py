@@ -1,0 +1,212 @@
+"""One table's loop: fetch, decode, write, then ack. A failed write acks nothing; the upsert keys absorb the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from consumers import _dead
+from consumers._batch import Batch, Sieve
+from consumers._durable import ACK_WAIT_S, Durable
+from consumers._pull import Pull, pending, stream_sequence
+from consumers._questdb import Questdb, QuestdbRefused, QuestdbUnreachable, statement
+from consumers._sender import Refused, Writer
+from consumers._table import E, Table
+from consumers._watermark import Watermark
+from schemas.settings import Settings
+
+log = structlog.get_logger()
+CHECK_EVERY_S = 10.0
+PAUSE_S_MIN, PAUSE_S_MAX = 0.2, 5.0
+
+
+class Stopped(Exception):
+    """Asked to stop while a server was away: what is held stays unacked and is delivered again."""
+
+
+class Loop(Generic[E]):
+    """Fills one table until ``stop``. ``health`` gets this table's counters, kept current per batch."""
+
+    def __init__(
+        self,
+        table: Table[E],
+        settings: Settings,
+        nats: Client,
+        questdb: Questdb,
+        stop: asyncio.Event,
+        health: dict[str, Any],
+        *,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.table, self._nats, self._questdb, self._stop, self._monotonic = table, nats, questdb, stop, monotonic
+        self._js = nats.jetstream()
+        self._rows = min(settings.consumer.rows, table.flush_rows_max)
+        self._wait_s = settings.consumer.wait / 1e6
+        self._sieve = Sieve(table, getattr(settings.retention, table.name), clock)
+        self._writer = Writer(settings.questdb.http, table.name, table.layout)
+        self._durable = Durable(table.stream, table.durable, table.subjects, max(1000, 3 * self._rows))
+        self._pull = Pull(nats, table.stream, table.durable, 2 * self._rows, monotonic)
+        marks = Path(settings.data_dir) / "watermarks"
+        self._watermark = Watermark(marks, table.durable, table.stream, monotonic)
+        self._checked = self._progressed = monotonic()
+        self._reconnects = -1
+        self.health = health
+        health.update(rows=0, duplicates=0, conflicts=0, expired=0, dead=0, lag=0, holes=0, regressed=0, held="")
+
+    async def run(self) -> None:
+        """Runs until ``stop``; servers that are away are waited for."""
+        try:
+            await self._until_done(self._prepare)
+            await self._pull.open()
+            await self._until_done(self._inspect)
+            while not self._stop.is_set():
+                await self._step()
+                await self._look_after()
+        except Stopped:
+            log.info("table_stopped_holding", table=self.table.name)
+        finally:
+            self._watermark.save(now=True)
+            self._writer.close()
+            await self._pull.close()
+
+    async def rewind(self, start: int | None = None) -> None:
+        """The table lost rows: fill it again from sequence ``start`` (None: all there is). Raises nats errors."""
+        await self._durable.restart(self._js, start)
+        self._sieve.forget()
+        await self._pull.renew()
+
+    async def _prepare(self) -> None:
+        """Learn what the table holds and put the durable back to its ack floor: unacked messages come at once."""
+        latest = await self._questdb.fetch(statement("latest", table=self.table.name))
+        self._sieve.latest = (latest[0][0] if latest else None) or 0
+        if self.table.versions:
+            for *identity, revision, second in await self._questdb.fetch(statement(self.table.versions)):
+                self._sieve.revisions.newer(tuple(identity), (revision, second or 0))
+        await self._durable.ensure(self._js)
+        if not self._sieve.latest:
+            await self._durable.restart(self._js)  # an empty table: whatever was acked, it is not there
+        else:
+            await self._js.reset_consumer(self.table.stream, self.table.durable)
+
+    async def _step(self) -> None:
+        messages = await self._pull.take(self._rows, self._wait_s)
+        if not messages:
+            return
+        batch = self._sieve.sift(messages)
+        await self._until_done(lambda: self._write(batch), messages)
+        await self._until_done(lambda: _dead.send(self._js, batch.dead, self._nats.max_payload), messages)
+        await self._pull.ack(messages)
+        self._watermark.advance(stream_sequence(messages[-1]))
+        self._count(batch)
+
+    async def _write(self, batch: Batch[E]) -> None:
+        if not batch.events:
+            return
+        rows, of = self._spread(batch)
+        if self.table.replaced is not None:
+            rows += await self.table.replaced(self._questdb, batch.events)
+        refused: list[Refused] = []
+        for first in range(0, len(rows), self.table.flush_rows_max):
+            part = rows[first : first + self.table.flush_rows_max]
+            refused += [Refused(first + at, why) for at, why in await asyncio.to_thread(self._writer.write, part)]
+        for event, why in {of[at]: why for at, why in refused if at < len(of)}.items():
+            self._sieve.bury_row(batch, event, why)
+        batch.rows = len(rows) - len(refused)
+
+    def _spread(self, batch: Batch[E]) -> tuple[list[msgspec.Struct], list[int]]:
+        """The rows of the batch's events, and of which event each is."""
+        if self.table.rows is None:
+            return list(batch.events), list(range(len(batch.events)))
+        rows: list[msgspec.Struct] = []
+        of: list[int] = []
+        for index, event in enumerate(batch.events):
+            its = list(self.table.rows(event))
+            rows += its
+            of += [index] * len(its)
+        return rows, of
+
+    async def _until_done(self, act: Any, held: list[Msg] | None = None) -> None:
+        """Do it, again and again while a server is away; raises Stopped when asked to stop meanwhile."""
+        pause_s = PAUSE_S_MIN
+        while True:
+            try:
+                await act()
+            except (QuestdbUnreachable, QuestdbRefused, NatsError, TimeoutError) as error:
+                reason = f"{type(error).__name__}: {error}"[:200]
+                if not self.health["held"]:
+                    log.warning("table_waits", table=self.table.name, reason=reason)
+                self.health["held"] = reason
+            else:
+                if self.health["held"]:
+                    log.info("table_goes_on", table=self.table.name)
+                self.health["held"] = ""
+                return
+            if await self._stopped_within(pause_s):
+                raise Stopped
+            pause_s = min(PAUSE_S_MAX, 2 * pause_s)
+            await self._say_working(held or [])
+
+    async def _stopped_within(self, pause_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stop.wait(), pause_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _say_working(self, held: list[Msg]) -> None:
+        if held and self._monotonic() - self._progressed > ACK_WAIT_S / 3:
+            self._progressed = self._monotonic()
+            await self._pull.working(held)
+
+    async def _look_after(self) -> None:
+        """Now and then, and after a reconnect: is the stream what it was, is the durable there?"""
+        self._watermark.save()
+        reconnected = self._nats.stats["reconnects"] != self._reconnects
+        if self._pull.gone:
+            await self._until_done(self._return)
+        elif reconnected or self._monotonic() - self._checked > CHECK_EVERY_S:
+            await self._until_done(self._inspect)
+
+    async def _return(self) -> None:
+        await self._durable.ensure(self._js)
+        await self._inspect()
+        await self._pull.renew()
+
+    async def _inspect(self) -> None:
+        """Compare the stream with the watermark; a stream that went back is read again from its start."""
+        self._checked, self._reconnects = self._monotonic(), self._nats.stats["reconnects"]
+        stream = await self._js.stream_info(self.table.stream)
+        durable = await self._durable.ensure(self._js)
+        created = stream.created.isoformat() if stream.created else ""
+        finding = self._watermark.compare(created, stream.state.first_seq, stream.state.last_seq)
+        if finding is not None:
+            log.warning(
+                "stream_" + finding.what, stream=self.table.stream, table=self.table.name, messages=finding.messages
+            )
+            self.health["holes" if finding.what == "hole" else "regressed"] += 1
+            if finding.what != "hole":  # the table still has what it had, so copies may go on being dropped
+                await self._durable.restart(self._js)
+                await self._pull.renew()
+        elif not durable.num_pending and not durable.num_ack_pending:
+            self._watermark.advance(stream.state.last_seq)  # what is left belongs to other subjects
+        self.health["lag"] = durable.num_pending or 0
+
+    def _count(self, batch: Batch[E]) -> None:
+        health = self.health
+        health["rows"] += batch.rows
+        health["duplicates"] += batch.duplicates
+        health["expired"] += batch.expired
+        health["dead"] += len(batch.dead)
+        health["lag"] = pending(batch.messages[-1])
+        if batch.conflicts:
+            health["conflicts"] += batch.conflicts
+            log.warning("copies_disagree", table=self.table.name, count=batch.conflicts, last=batch.conflict)
