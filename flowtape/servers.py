@@ -24,6 +24,8 @@ from schemas.settings import ConfigError, Default, Settings, is_loopback
 STOP_S_MAX = 20.0
 PORT_FREE_S_MAX = 3.0
 _POLL_S = 0.05
+_launched: dict[int, subprocess.Popen[bytes]] = {}
+"""Servers outlive the command that started them; while it lives it is their parent and collects their exit."""
 _COMPLAINTS = ("[FTL]", "nats-server:", "FATAL", "rror", "xception")
 
 
@@ -48,6 +50,7 @@ class Running(msgspec.Struct):
 
     def alive(self) -> bool:
         """Whether this very process still runs."""
+        _reap(self.pid)
         try:
             process = psutil.Process(self.pid)
             return abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -187,6 +190,7 @@ def _launch(server: Server, data_dir: Path, ports: dict[str, int]) -> tuple[Runn
         raise ServerError(server.name, f"its binary is missing ({error.filename}); run `make setup`") from error
     except OSError as error:
         raise ServerError(server.name, f"cannot start under {data_dir}: {error.strerror}") from error
+    _launched[child.pid] = child
     return Running(child.pid, psutil.Process(child.pid).create_time(), ports), child
 
 
@@ -230,8 +234,8 @@ def stop(data_dir: Path, report: Callable[[str], None] = _silent) -> None:
 
 
 def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+    if pid in _launched and _launched[pid].poll() is not None:
+        del _launched[pid]
 
 
 def resolve(settings: Settings) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +14,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from flowtape import bus, servers
-from flowtape.migrate import migrate
+from flowtape.migrate import provision
 from schemas.names import STREAMS
 from schemas.settings import Settings, load
 
@@ -95,11 +96,17 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def migrated(stack: Stack) -> Stack:
+    """The stack with its streams, buckets, tables and views."""
+    asyncio.run(provision(stack.settings, lambda _line: None))
+    return stack
+
+
 @pytest.fixture
-async def nats(stack: Stack) -> AsyncIterator[Client]:
+async def nats(migrated: Stack) -> AsyncIterator[Client]:
     """An admin's connection; streams and tables exist, the streams are empty and have no consumers."""
-    client = await bus.connect(stack.settings, "admin")
-    await migrate(stack.settings, client)
+    client = await bus.connect(migrated.settings, "admin")
     context = client.jetstream()
     for stream in STREAMS:
         for consumer in await context.consumers_info(stream):
