@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 
 from consumers._dead import Dead
 from consumers._pull import stream_sequence
+from consumers._questdb import Questdb, statement
 from consumers._recent import Recent, Revisions
 from consumers._table import E, Table
 from schemas import events, time
@@ -64,6 +65,20 @@ class Sieve(Generic[E]):
         self._expire(batch)
         return batch
 
+    async def learn(self, questdb: Questdb) -> None:
+        """Take over from the table what a run before this one knew. Raises QuestdbUnreachable, QuestdbRefused."""
+        latest = await questdb.fetch(statement("latest", table=self._table.name))
+        self.latest = (latest[0][0] if latest else None) or 0
+        if self._table.versions:
+            for *identity, revision, second in await questdb.fetch(statement(self._table.versions)):
+                self.revisions.newer(tuple(identity), (revision, second or 0))
+        elif self._table.version is None and self._table.keys == (
+            "exchange",
+            "symbol",
+        ):  # the first of a slot wins, whoever sent it
+            for identity in await questdb.fetch(statement("slots", table=self._table.name)):
+                self.recent.seen(identity, 0)
+
     def forget(self) -> None:
         """Write again what comes again: the table, or the stream, is not what it was."""
         self.recent.clear()
@@ -95,6 +110,8 @@ class Sieve(Generic[E]):
     def _fit(self, batch: Batch[E], message: Msg, place: tuple[str, str, str]) -> list[E]:
         """The events of a message that may be stored; the others become dead letters."""
         data = message.data
+        if not data and "KV-Operation" in (message.headers or {}):
+            return []  # a key that was deleted: the rows that tell of it stay
         try:
             found = self._decode_lines(data) if b"\n" in data else [self._decode(data)]
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; deep nesting is a RecursionError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic
 
@@ -11,13 +11,13 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from consumers import _dead
 from consumers._batch import Batch, Sieve
 from consumers._durable import ACK_WAIT_S, Durable
+from consumers._patience import Patience, Stopped
 from consumers._pull import Pull, pending, stream_sequence
-from consumers._questdb import Questdb, QuestdbRefused, QuestdbUnreachable, statement
+from consumers._questdb import Questdb
 from consumers._sender import Refused, Writer
 from consumers._table import E, Table
 from consumers._watermark import Watermark
@@ -25,11 +25,12 @@ from schemas.settings import Settings
 
 log = structlog.get_logger()
 CHECK_EVERY_S = 10.0
-PAUSE_S_MIN, PAUSE_S_MAX = 0.2, 5.0
 
 
-class Stopped(Exception):
-    """Asked to stop while a server was away: what is held stays unacked and is delivered again."""
+def _nothing() -> asyncio.Future[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
 
 
 class Loop(Generic[E]):
@@ -58,7 +59,10 @@ class Loop(Generic[E]):
         marks = Path(settings.data_dir) / "watermarks"
         self._watermark = Watermark(marks, table.durable, table.stream, monotonic)
         self._checked = self._progressed = monotonic()
+        self._held: list[Msg] = []
+        self._done: asyncio.Task[None] | asyncio.Future[None] = _nothing()
         self._reconnects = -1
+        self._patience = Patience(table.name, stop, health)
         self.health = health
         health.update(rows=0, duplicates=0, conflicts=0, expired=0, dead=0, lag=0, holes=0, regressed=0, held="")
 
@@ -71,9 +75,11 @@ class Loop(Generic[E]):
             while not self._stop.is_set():
                 await self._step()
                 await self._look_after()
+            await self._done
         except Stopped:
             log.info("table_stopped_holding", table=self.table.name)
         finally:
+            await asyncio.wait([self._done])
             self._watermark.save(now=True)
             self._writer.close()
             await self._pull.close()
@@ -86,11 +92,7 @@ class Loop(Generic[E]):
 
     async def _prepare(self) -> None:
         """Learn what the table holds and put the durable back to its ack floor: unacked messages come at once."""
-        latest = await self._questdb.fetch(statement("latest", table=self.table.name))
-        self._sieve.latest = (latest[0][0] if latest else None) or 0
-        if self.table.versions:
-            for *identity, revision, second in await self._questdb.fetch(statement(self.table.versions)):
-                self._sieve.revisions.newer(tuple(identity), (revision, second or 0))
+        await self._sieve.learn(self._questdb)
         await self._durable.ensure(self._js)
         if not self._sieve.latest:
             await self._durable.restart(self._js)  # an empty table: whatever was acked, it is not there
@@ -98,14 +100,23 @@ class Loop(Generic[E]):
             await self._js.reset_consumer(self.table.stream, self.table.durable)
 
     async def _step(self) -> None:
+        """Sift one batch while the one before it is being written; writes follow each other in order."""
         messages = await self._pull.take(self._rows, self._wait_s)
         if not messages:
+            if self._done.done():
+                self._done.result()
             return
+        self._held += messages
         batch = self._sieve.sift(messages)
-        await self._until_done(lambda: self._write(batch), messages)
-        await self._until_done(lambda: _dead.send(self._js, batch.dead, self._nats.max_payload), messages)
-        await self._pull.ack(messages)
-        self._watermark.advance(stream_sequence(messages[-1]))
+        await self._done
+        self._done = asyncio.create_task(self._finish(batch))
+
+    async def _finish(self, batch: Batch[E]) -> None:
+        await self._until_done(lambda: self._write(batch))
+        await self._until_done(lambda: _dead.send(self._js, batch.dead, self._nats.max_payload))
+        await self._pull.ack(batch.messages)
+        del self._held[: len(batch.messages)]
+        self._watermark.advance(stream_sequence(batch.messages[-1]))
         self._count(batch)
 
     async def _write(self, batch: Batch[E]) -> None:
@@ -134,38 +145,13 @@ class Loop(Generic[E]):
             of += [index] * len(its)
         return rows, of
 
-    async def _until_done(self, act: Any, held: list[Msg] | None = None) -> None:
-        """Do it, again and again while a server is away; raises Stopped when asked to stop meanwhile."""
-        pause_s = PAUSE_S_MIN
-        while True:
-            try:
-                await act()
-            except (QuestdbUnreachable, QuestdbRefused, NatsError, TimeoutError) as error:
-                reason = f"{type(error).__name__}: {error}"[:200]
-                if not self.health["held"]:
-                    log.warning("table_waits", table=self.table.name, reason=reason)
-                self.health["held"] = reason
-            else:
-                if self.health["held"]:
-                    log.info("table_goes_on", table=self.table.name)
-                self.health["held"] = ""
-                return
-            if await self._stopped_within(pause_s):
-                raise Stopped
-            pause_s = min(PAUSE_S_MAX, 2 * pause_s)
-            await self._say_working(held or [])
+    async def _until_done(self, act: Callable[[], Awaitable[object]]) -> None:
+        await self._patience.until_done(act, self._say_working)
 
-    async def _stopped_within(self, pause_s: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stop.wait(), pause_s)
-        except TimeoutError:
-            return False
-        return True
-
-    async def _say_working(self, held: list[Msg]) -> None:
-        if held and self._monotonic() - self._progressed > ACK_WAIT_S / 3:
+    async def _say_working(self) -> None:
+        if self._monotonic() - self._progressed > ACK_WAIT_S / 3:
             self._progressed = self._monotonic()
-            await self._pull.working(held)
+            await self._pull.working(self._held)
 
     async def _look_after(self) -> None:
         """Now and then, and after a reconnect: is the stream what it was, is the durable there?"""

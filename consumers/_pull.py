@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import structlog
 from nats.aio.client import Client
@@ -100,17 +100,21 @@ class Pull:
         await self._ask()
         return taken
 
-    async def ack(self, messages: Iterable[Msg], body: bytes = b"") -> None:
+    async def ack(self, messages: Sequence[Msg], body: bytes = b"") -> None:
         """Send an ack for each (``+WPI``: still at work). One that gets lost means a redelivery, nothing worse."""
+        if not messages or not self._nats.is_connected:
+            return
         try:
-            for message in messages:
-                await self._nats.publish(message.reply, body)
+            # `publish` for each would cost as much as decoding and writing the row
+            end = b" %d\r\n%b\r\n" % (len(body), body)
+            await self._nats._send_command(b"".join(b"PUB %b%b" % (m.reply.encode(), end) for m in messages[:-1]))
+            await self._nats.publish(messages[-1].reply, body)
         except NatsError as error:
             log.info("acks_unsent", durable=self._durable, error=repr(error))
 
-    async def working(self, held: Iterable[Msg]) -> None:
+    async def working(self, held: Sequence[Msg]) -> None:
         """Tell the server that ``held`` and what is buffered are still being worked on."""
-        await self.ack((*held, *self._buffer), b"+WPI")
+        await self.ack([*held, *self._buffer], b"+WPI")
 
     async def _on_message(self, message: Msg) -> None:
         self._heard = self._monotonic()

@@ -14,7 +14,7 @@ from questdb import QuestDBError, QuestDBErrorCode, Sender, TimestampMicros
 
 from consumers._questdb import QuestdbUnreachable
 
-REQUEST_TIMEOUT_S = 30
+REQUEST_TIMEOUT_S, BYTES_S_MIN = 10, 1_000_000
 NAMED_MAX = 8
 """Refusals QuestDB names one by one before a batch is halved instead."""
 _ANSWER = re.compile(r"\{.*\}", re.DOTALL)
@@ -152,7 +152,8 @@ def _conf(url: str) -> str:
         name, password = (unquote(text or "").replace(";", ";;") for text in (parts.username, parts.password))
         conf += f"username={name};password={password};"
     # the protocol version is given so that nothing is asked of a server that may be away; retries are ours
-    return conf + f"auto_flush=off;retry_timeout=0;request_timeout={REQUEST_TIMEOUT_S * 1000};protocol_version=2;"
+    patience = f"request_timeout={REQUEST_TIMEOUT_S * 1000};request_min_throughput={BYTES_S_MIN};"
+    return conf + f"auto_flush=off;retry_timeout=0;{patience}protocol_version=2;"
 
 
 def _problem(error: QuestDBError) -> tuple[str, int]:

@@ -7,9 +7,11 @@ import typing
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from consumers._questdb import Questdb
 from consumers._sender import Layout
@@ -19,7 +21,11 @@ E = TypeVar("E", bound=msgspec.Struct)
 TEXT_CHARACTERS_MAX, WORD_CHARACTERS_MAX = 1024, 64
 """Longest text, and longest text in a symbol column, whose values QuestDB keeps in memory."""
 LONG_MAX = 2**63 - 1
-_TYPES = {str: "VARCHAR", int: "LONG", float: "DOUBLE", bool: "BOOLEAN"}
+"""The least LONG, one further down than ``-LONG_MAX``, means NULL."""
+TIME_MAX = 253_402_300_799_999_999
+"""The end of the year 9999, in µs: QuestDB takes no later timestamp."""
+Array: TypeAlias = npt.NDArray[np.float64]
+_TYPES = {str: "VARCHAR", int: "LONG", float: "DOUBLE", bool: "BOOLEAN", Array: "DOUBLE[][]"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,12 @@ class Table(Generic[E]):
             (hint,) = (option for option in typing.get_args(hint) if option is not type(None))
         if typing.get_origin(hint) is Literal:
             hint = str
-        return _TYPES.get(hint, "DOUBLE[][]")
+        return _TYPES[hint]
+
+
+def no_text(*texts: str) -> bool:
+    """Whether one of these may not be an id: empty, or too long for a text column."""
+    return any(not 0 < len(text) <= TEXT_CHARACTERS_MAX for text in texts)
 
 
 def too_long(*texts: str | None) -> bool:
@@ -103,9 +114,9 @@ def no_word(*texts: str) -> bool:
 
 def is_time(*values: int | None) -> bool:
     """Whether these (µs) can be timestamps at all; ``None`` where there is none."""
-    return all(value is None or 0 <= value < 253_402_300_800_000_000 for value in values)  # the year 9999
+    return all(value is None or 0 <= value <= TIME_MAX for value in values)
 
 
 def is_long(*values: int | None) -> bool:
-    """Whether these fit a LONG; its least value means NULL."""
+    """Whether these fit a LONG column; ``None`` where there is none."""
     return all(value is None or -LONG_MAX <= value <= LONG_MAX for value in values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumers._table import Table, is_long, is_time, too_long
+from consumers._table import LONG_MAX, TEXT_CHARACTERS_MAX, TIME_MAX, Table
 from schemas.events import Trade
 from schemas.names import WORD, subject
 
@@ -10,8 +10,10 @@ from schemas.names import WORD, subject
 def _problem(trade: Trade) -> str:
     if not (trade.price > 0 and trade.quantity > 0 and trade.value > 0):
         return "price, quantity and value must be positive"
-    if not trade.trade_id or too_long(trade.trade_id) or not is_long(trade.fills) or not is_time(trade.received):
-        return "trade_id, fills or received out of bounds"
+    if not 0 < len(trade.trade_id) <= TEXT_CHARACTERS_MAX:
+        return "trade_id is empty or too long"
+    if not 0 <= trade.received <= TIME_MAX or not 0 < trade.fills <= LONG_MAX:
+        return "received or fills out of bounds"
     return ""
 
 
