@@ -1,0 +1,1 @@
+"""The exchange simulator: one seeded market, every exchange's wire format, faults on request."""
