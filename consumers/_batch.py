@@ -76,8 +76,8 @@ class Sieve(Generic[E]):
             "exchange",
             "symbol",
         ):  # the first of a slot wins, whoever sent it
-            for identity in await questdb.fetch(statement("slots", table=self._table.name)):
-                self.recent.seen(identity, 0)
+            for slot in await questdb.fetch(statement("slots", table=self._table.name)):
+                self.recent.seen(slot, 0)
 
     def forget(self) -> None:
         """Write again what comes again: the table, or the stream, is not what it was."""
