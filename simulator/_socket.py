@@ -9,9 +9,10 @@ from typing import cast
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from simulator._connection import Connection, reset
 from simulator._faults import Faults
 from simulator._frame import PONG, frame
-from simulator._hub import Connection, Hub, reset
+from simulator._hub import Hub
 from simulator._venue import Answer
 
 FRAME_MAX = 65_536

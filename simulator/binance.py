@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from simulator._binance_rest import History, refuse
+from simulator._binance_rest import History, depth_weight, plain_routes, refuse, too_many
 from simulator._binance_session import BinanceSession, common_feed, connect
 from simulator._binance_streams import Envelope, Instrument
 from simulator._binance_ticker import ticker_24h
@@ -72,35 +72,16 @@ async def _exchange_info(desk: Desk, query: Query) -> dict[str, Any]:
     return {**head, "symbols": [_symbol(tape.listing) for tape in tapes]}
 
 
-async def _ping(_: Desk, __: Query) -> dict[str, Any]:
-    return {}
-
-
-async def _time(desk: Desk, _: Query) -> dict[str, int]:
-    return {"serverTime": desk.now_ms()}
-
-
-def _depth_weight(query: Query) -> int:
-    limit = int(query["limit"]) if query.get("limit", "").isdecimal() else 100
-    return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1_000 else 250
-
-
-def _too_many(status: int, wait_s: int) -> dict[str, Any]:
-    said = "Way too much request weight used; IP banned" if status == 418 else "Too much request weight used"
-    return {"code": -1003, "msg": f"{said}. Please use WebSocket Streams for live updates. Wait {wait_s} s."}
-
-
 _HISTORY = History(_instrument, klines_max=1_000, limit_error=False)
 _ROUTES = {
-    "/api/v3/ping": Route(_ping),
-    "/api/v3/time": Route(_time),
+    **plain_routes("/api/v3"),
     "/api/v3/exchangeInfo": Route(_exchange_info, 20),
     "/api/v3/klines": Route(_HISTORY.klines, 2),
     "/api/v3/aggTrades": Route(_HISTORY.aggregates, 4),
     "/api/v3/trades": Route(_HISTORY.trades, 25),
     "/api/v3/historicalTrades": Route(_HISTORY.historical, 25),
-    "/api/v3/depth": Route(_HISTORY.depth, _depth_weight),
+    "/api/v3/depth": Route(_HISTORY.depth, depth_weight((100, 5), (500, 25), (1_000, 50), (5_000, 250))),
     "/api/v3/ticker/24hr": Route(ticker_24h(_HISTORY), lambda query: 2 if "symbol" in query else 80),
 }
-_LIMITS = Limits(6_000, "X-MBX-USED-WEIGHT-1M", _too_many, frames_a_second=5, ping_s=20.0, pong_s_max=60.0)
+_LIMITS = Limits(6_000, "X-MBX-USED-WEIGHT-1M", too_many, frames_a_second=5, ping_s=20.0, pong_s_max=60.0)
 VENUES = (Venue("binance", _listings, _connect, _ROUTES, "fill", _LIMITS, {"code": -1, "msg": "Not found"}),)
