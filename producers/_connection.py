@@ -1,0 +1,229 @@
+"""The one connection loop, for every exchange: connect, subscribe, read, watch, and start over for ever.
+
+What differs between exchanges is declared (``_exchange.py``); nothing here knows one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Container, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from producers._exchange import Exchange, FrameError, Session, Setup, SubscriptionRejected
+from producers._feeds import Feed
+from producers._freshness import Freshness
+from producers._revisions import Sink
+from producers._transport import Connect, Link
+
+BACKOFF_S_FIRST, BACKOFF_S_MAX = 0.5, 30.0
+STABLE_S = 30.0
+"""A connection that lived so long starts the backoff anew."""
+CHECK_S = 1.0
+PONG_S_MAX = 45.0
+OVERLAP_S_MAX = 10.0
+"""A connection that is replaced as planned is kept for so long beside its successor."""
+log = structlog.get_logger()
+
+
+class Surroundings(NamedTuple):
+    """What the loop would otherwise reach for: time, chance, the socket, and whether to stop."""
+
+    clock: Callable[[], int]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    rng: random.Random
+    connect: Connect
+    stop: asyncio.Event
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond ``stop``."""
+        await first([self.sleep(seconds), self.stop.wait()])
+
+
+async def first(waits: Sequence[Awaitable[Any]]) -> None:
+    """Wait until one of them is done; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def backoff_s(attempt: int, rng: random.Random) -> float:
+    """Seconds before attempt ``attempt`` (1 = the first retry): doubling, capped, jittered."""
+    return float(min(BACKOFF_S_MAX, BACKOFF_S_FIRST * 2.0 ** min(attempt - 1, 16)) * rng.uniform(0.5, 1.0))
+
+
+class Connection:
+    """One socket's subscriptions, kept alive. ``topics``: name → the feed it fills and the silence it may keep."""
+
+    def __init__(
+        self, exchange: Exchange, setup: Setup, url: str, topics: dict[str, tuple[Feed, float]], sink: Sink,
+        around: Surroundings, delay_s: float = 0.0,
+    ) -> None:  # fmt: skip
+        self._exchange, self._setup, self._url, self._topics = exchange, setup, url, topics
+        self._sink, self._around, self._delay_s = sink, around, delay_s
+        self._frames = 0
+        self._rejections: list[SubscriptionRejected] = []
+        self._wake = asyncio.Event()
+        self._old: tuple[Link, float] | None = None
+        self._dropped: list[str] = []
+        self.latest = 0
+        """Latest exchange time seen on any of its sockets, µs."""
+        self.state: dict[str, Any] = {"url": url, "topics": len(topics), "connected": 0, "reconnects": 0,
+                                      "bad_frames": 0, "reason": "", "rejected": [], "silent": {}}  # fmt: skip
+
+    async def run(self) -> None:
+        """Connect and reconnect until told to stop."""
+        attempt = 0
+        await self._around.pause(self._delay_s)  # connections of one exchange do not open all at once
+        while not self._around.stop.is_set():
+            started = self._around.monotonic()
+            try:
+                reason, planned = await self._live()
+            except (OSError, TimeoutError) as error:
+                reason, planned = f"{type(error).__name__}: {error}", False
+            self.state.update(connected=0, reason=reason)
+            if self._around.stop.is_set():
+                break
+            stable = self._around.monotonic() - started > STABLE_S
+            attempt = 1 if stable else attempt + 1
+            pause_s = 0.0 if planned and stable else backoff_s(attempt, self._around.rng)
+            self.state["reconnects"] += 1
+            log.warning("reconnecting", url=self._url, reason=reason, attempt=attempt, pause_s=round(pause_s, 2))
+            await self._around.pause(pause_s)
+        self._retire(0.0)
+
+    def drop(self, natives: Container[str]) -> None:
+        """Give up the topics of these symbols, in the exchange's spelling."""
+        self._dropped += [topic for topic, (feed, _) in self._topics.items() if feed.native in natives]
+        for topic in self._dropped:
+            self._topics.pop(topic, None)
+        self._wake.set()
+
+    async def _live(self) -> tuple[str, bool]:
+        """One connection's life. Returns why it ended, and whether that was planned."""
+        session = self._exchange.session(self._setup)
+        limits = self._exchange.limits
+        link = await self._around.connect(self._url, self._reader(session), limits.frame_bytes_max)
+        keep = False
+        try:
+            self.state["connected"] = 1
+            await self._subscribe(link, session, list(self._topics))
+            log.info("connected", url=self._url, topics=len(self._topics))
+            reason, keep = await self._watch(link, session)
+        finally:
+            if keep:
+                self._old = (link, self._around.monotonic() + OVERLAP_S_MAX)
+            else:
+                link.close()
+        return reason, keep
+
+    def _reader(self, session: Session) -> Callable[[bytes], None]:
+        clock, parse, add = self._around.clock, session.parse, self._sink.add
+
+        def on_frame(raw: bytes) -> None:
+            received = clock()
+            self._frames += 1
+            try:
+                for event in parse(raw, received):
+                    add(event)
+            except FrameError as error:
+                self.state["bad_frames"] += 1
+                self._sink.dead(error.kind, self._setup.exchange, error.raw, error.reason, self._url)
+            except SubscriptionRejected as rejection:
+                self._rejections.append(rejection)
+                self._wake.set()
+            if session.replies:
+                self._wake.set()
+
+        return on_frame
+
+    async def _subscribe(self, link: Link, session: Session, topics: list[str]) -> None:
+        """Subscribe in requests the exchange accepts, no faster than it allows."""
+        limits = self._exchange.limits
+        for start in range(0, len(topics), limits.topics_per_request):
+            if link.ended.done() or self._around.stop.is_set():
+                return
+            link.send(session.subscribe(topics[start : start + limits.topics_per_request]))
+            await self._around.pause(1.0 / limits.requests_per_s)
+
+    async def _watch(self, link: Link, session: Session) -> tuple[str, bool]:
+        """Stand by until the connection ends or has to."""
+        around, limits = self._around, self._exchange.limits
+        opened = pinged = active = around.monotonic()
+        activity, frames = -1, self._frames
+        freshness = Freshness(self._topics, opened)
+        lifetime_s = limits.lifetime_s * around.rng.uniform(0.9, 1.0)  # so that restarts do not come in storms
+        while not around.stop.is_set():
+            await first([asyncio.shield(link.ended), around.sleep(CHECK_S), self._wake.wait(), around.stop.wait()])
+            now = around.monotonic()
+            if link.ended.done():
+                return link.ended.result(), False
+            await self._answer(link, session)
+            self.latest = max(self.latest, session.latest)
+            if link.activity != activity:
+                activity, active = link.activity, now
+            if now - pinged >= limits.ping_every_s:
+                pinged = now
+                link.send(limits.ping) if limits.ping else link.ping()
+            if reason := self._overdue(now, opened, active, lifetime_s, session, self._frames == frames):
+                return reason
+            stale, why = freshness.check(now)
+            self.state["silent"] = freshness.silent(now)
+            if why:
+                return why, False
+            await self._again(link, session, stale)
+            self._retire(now)
+        return "stopped", False
+
+    def _overdue(
+        self, now: float, opened: float, active: float, lifetime_s: float, session: Session, nothing_yet: bool
+    ) -> tuple[str, bool] | None:
+        if session.ending:
+            return session.ending, True
+        if now - opened > lifetime_s:
+            return "planned, before the exchange cuts it", True
+        if now - active > PONG_S_MAX:
+            return "half open: not even a pong", False
+        if nothing_yet and now - opened > self._exchange.limits.first_s_max:
+            log.error("nothing_came", url=self._url, topics=len(self._topics))
+            return "nothing came after subscribing", False
+        return None
+
+    async def _answer(self, link: Link, session: Session) -> None:
+        """Send what the exchange asked for; sort out refused subscriptions."""
+        self._wake.clear()
+        while session.replies:
+            link.send(session.replies.popleft())
+        dropped, self._dropped = self._dropped, []
+        if dropped:
+            link.send(session.unsubscribe(dropped))
+        rejections, self._rejections = self._rejections, []
+        for rejection in rejections:
+            if len(rejection.topics) > 1:  # one of them is bad: asking one by one tells which
+                for topic in rejection.topics:
+                    await self._subscribe(link, session, [topic])
+            elif rejection.topics[0] not in self.state["rejected"]:
+                self.state["rejected"].append(rejection.topics[0])
+                log.error("subscription_rejected", url=self._url, symbol=rejection.symbol, reason=rejection.reason)
+
+    async def _again(self, link: Link, session: Session, topics: list[str]) -> None:
+        if topics:
+            log.warning("resubscribing", url=self._url, topics=topics[:10], count=len(topics))
+            size = self._exchange.limits.topics_per_request
+            for start in range(0, len(topics), size):
+                link.send(session.unsubscribe(topics[start : start + size]))
+                await self._around.pause(1.0 / self._exchange.limits.requests_per_s)
+            await self._subscribe(link, session, topics)
+
+    def _retire(self, now: float) -> None:
+        """Close the predecessor once the overlap is over (``now`` 0: at once)."""
+        if self._old is not None and (now == 0.0 or now > self._old[1]):
+            self._old[0].close()
+            self._old = None

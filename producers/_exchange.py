@@ -1,0 +1,172 @@
+"""What an exchange file declares, and what its sessions offer to the one connection loop.
+
+A file defines ``EXCHANGES``: one ``Exchange`` per id. Nothing else has to be edited to add a venue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from producers._feeds import Directory, Feeds
+from schemas.events import Coverage, Event
+from schemas.instruments import Instrument
+from schemas.symbols import SIMULATED
+
+
+class FrameError(ValueError):
+    """A frame that cannot become events. ``kind`` is the event kind it would have been, ``frame`` if unknown."""
+
+    def __init__(self, reason: str, raw: bytes = b"", kind: str = "frame") -> None:
+        super().__init__(reason)
+        self.reason, self.raw, self.kind = reason, raw, kind
+
+
+class SubscriptionRejected(Exception):
+    """The exchange refused ``topics``. One topic names the culprit; several mean it is among them."""
+
+    def __init__(self, reason: str, topics: Sequence[str], symbol: str = "") -> None:
+        super().__init__(f"{reason}: {symbol or ', '.join(topics)}")
+        self.reason, self.topics, self.symbol = reason, tuple(topics), symbol
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says about shapes. Durations are microseconds."""
+
+    book_depth: int = 20
+    book_every: int = 1_000_000
+    funding_every: int = 60_000_000
+    open_interest_every: int = 60_000_000
+    intervals: tuple[str, ...] = ("1m",)
+
+
+class Setup(NamedTuple):
+    """What a session is given: its exchange id (``sim_…`` where simulated), memory shared by sessions, shapes."""
+
+    exchange: str
+    feeds: Feeds
+    options: Options
+
+
+class Session(Protocol):
+    """One per connection. ``parse`` depends only on frames so far, their receive times and the setup; no I/O."""
+
+    replies: deque[bytes]
+    """Frames the exchange asked for (answers to its own heartbeats): the loop sends and clears them."""
+    latest: int
+    """Latest exchange time seen, µs; 0 before the first."""
+    ending: str
+    """Why the exchange said that it will close, empty as long as it did not."""
+
+    def subscribe(self, topics: Sequence[str]) -> bytes:
+        """The request for these topics."""
+
+    def unsubscribe(self, topics: Sequence[str]) -> bytes:
+        """The request to drop these topics."""
+
+    def parse(self, raw: bytes, received: int) -> Sequence[Event]:
+        """Events of one frame. Raises FrameError or SubscriptionRejected, nothing else."""
+
+
+class Topic(NamedTuple):
+    """A subscription: its name, and the socket that carries it, as a full URL of the exchange's own."""
+
+    url: str
+    name: str
+
+
+class Request(NamedTuple):
+    """A REST request, with the exchange's own full URL and its weight in the host's budget."""
+
+    url: str
+    weight: int = 1
+    symbol: str = ""
+
+
+class Poll(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel, or knowledge sessions need, that only REST has. ``every_s`` 0 means the channel's configured pace."""
+
+    requests: Callable[[Sequence[str]], Sequence[Request]]
+    parse: Callable[[bytes, int, Setup], Sequence[Event]]
+    every_s: float = 0.0
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel of an exchange. ``topics`` gives the subscriptions of one symbol, in the exchange's spelling."""
+
+    topics: Callable[[str, Options], Sequence[Topic]] | None = None
+    poll: Poll | None = None
+    knowledge: Poll | None = None
+    """Read beside the channel for facts its frames lack; yields no events."""
+    coverage: Coverage = "all"
+    silence_s_max: float = 0.0
+    """A symbol silent for longer is resubscribed; busy symbols are judged by their own rate. 0: silence is normal."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange allows, and how much of it is used."""
+
+    topics_per_connection: int = 200
+    topics_per_request: int = 50
+    requests_per_s: float = 2.0
+    connects_per_s: float = 0.5
+    lifetime_s: float = 23 * 3600.0
+    """A connection is replaced, new one first, before the exchange cuts it."""
+    first_s_max: float = 30.0
+    """Nothing at all for so long after subscribing: the subscription is dead whatever its acknowledgement said."""
+    frame_bytes_max: int = 4 << 20
+    ping: bytes = b""
+    """A text ping, where the exchange wants one; empty: WebSocket pings."""
+    ping_every_s: float = 20.0
+
+
+class Rest(msgspec.Struct, frozen=True, kw_only=True):
+    """A REST host's limit, and how its error bodies read (None: not an error)."""
+
+    weight_max: int
+    window_s: float = 60.0
+    problem: Callable[[bytes], str | None] = lambda _: None
+    instruments: tuple[Request, ...] = ()
+    volumes: Request | None = None
+    """24 h quote volumes by symbol: the order in which ``["*"]`` picks."""
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange id: everything the loop needs, nothing it has to ask."""
+
+    id: str
+    channels: Mapping[str, Channel]
+    session: Callable[[Setup], Session]
+    rest: Rest
+    instruments: Callable[[bytes], Sequence[Instrument]]
+    """Instruments of the venue's REST body; ``exchange`` is left empty."""
+    named: Callable[[str], Instrument | None]
+    """The naming rule: an instrument from the exchange's own spelling alone."""
+    spelled: Callable[[str], str | None]
+    """The exchange's spelling of a canonical symbol, by rule."""
+    volumes: Callable[[bytes], Mapping[str, float]] = lambda _: {}
+    limits: Limits = Limits()
+
+
+def load(exchange: str) -> Exchange:
+    """The declaration behind an exchange id; ``sim_<id>`` shares the code of ``<id>``. Raises KeyError."""
+    return every()[exchange.removeprefix(SIMULATED)]
+
+
+def every() -> dict[str, Exchange]:
+    """Every exchange id with its declaration: the folder's bare file names are the registry."""
+    found: dict[str, Exchange] = {}
+    for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
+        for exchange in import_module(f"producers.{path.stem}").EXCHANGES:
+            found[exchange.id] = exchange
+    return found
+
+
+def directory(exchange: Exchange, exchange_id: str) -> Directory:
+    """An empty symbol directory that falls back on the exchange's naming rule."""
+    return Directory(exchange_id, exchange.named, exchange.spelled)

@@ -1,0 +1,166 @@
+"""Memory that outlives a connection: which symbols there are, and what was last heard of each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from schemas.instruments import Instrument
+from schemas.symbols import SymbolError, from_ccxt, is_symbol
+
+FEEDS_MAX = 20_000
+HOLES_MAX = 1_000
+RESET_MIN = 1_000_000
+"""An id this far below the expected one is a new numbering, not a late trade."""
+
+
+class UnknownSymbol(ValueError):
+    """A symbol neither the exchange's list nor its naming rule explains."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown symbol {name!r}")
+        self.name = name
+
+
+class Directory:
+    """Symbols both ways: the exchange's list when there is one, else the naming rule."""
+
+    def __init__(
+        self,
+        exchange: str,
+        named: Callable[[str], Instrument | None],
+        spelled: Callable[[str], str | None],
+    ) -> None:
+        self.exchange = exchange
+        self.instruments: dict[str, Instrument] = {}
+        """By canonical symbol."""
+        self.hours: dict[str, float] = {}
+        """Funding interval by exchange symbol, where it is known."""
+        self.complete = False
+        """Whether the exchange itself has answered: only then may a symbol be called unknown."""
+        self._named, self._spelled = named, spelled
+        self._natives: dict[str, Instrument] = {}
+
+    def learn(self, instruments: Iterable[Instrument]) -> None:
+        """Take in instruments; a later one of the same symbol replaces the earlier."""
+        for instrument in instruments:
+            self.instruments[instrument.symbol] = instrument
+            self._natives[instrument.exchange_symbol] = instrument
+
+    def of(self, native: str) -> Instrument:
+        """The instrument of an exchange symbol. Raises UnknownSymbol."""
+        found = self._natives.get(native) or self._by_rule(native)
+        if found is None or not is_symbol(found.symbol):
+            raise UnknownSymbol(native)
+        return found
+
+    def native(self, name: str) -> str | None:
+        """The exchange's spelling of a canonical, ccxt or own name; None where a complete list lacks it."""
+        for candidate in self._canonical(name):
+            if candidate in self.instruments:
+                return self.instruments[candidate].exchange_symbol
+        if name in self._natives:
+            return name
+        if self.complete:
+            return None
+        for candidate in self._canonical(name):
+            if spelled := self._spelled(candidate):
+                return spelled
+        return name if self._by_rule(name) is not None else None
+
+    def _by_rule(self, native: str) -> Instrument | None:
+        try:
+            return self._named(native)
+        except SymbolError:
+            return None
+
+    @staticmethod
+    def _canonical(name: str) -> list[str]:
+        if "/" not in name:
+            return [name]
+        try:
+            return [from_ccxt(name)]
+        except SymbolError:
+            return []
+
+
+class Feed:
+    """One (channel, symbol): how many frames came, the id expected next, the slot last filled."""
+
+    __slots__ = ("channel", "content", "expected", "frames", "holes", "instrument", "native", "repeats", "resets",
+                 "seen", "slot", "symbol")  # fmt: skip
+
+    def __init__(self, channel: str, native: str, instrument: Instrument) -> None:
+        self.channel, self.native, self.symbol = channel, native, instrument.symbol
+        self.instrument = instrument
+        self.frames = 0
+        self.expected = -1
+        """The next id where ids are dense; -1 before the first."""
+        self.seen = 0
+        """Timestamp of the highest id, µs."""
+        self.slot = 0
+        """Start of the last slot an event was made for, µs."""
+        self.content: object = None
+        """What a session wants to remember of this symbol beyond its connection."""
+        self.holes: deque[tuple[int, int, int, int, int]] = deque(maxlen=HOLES_MAX)
+        """Ids not seen: first, last, timestamps either side, when it was noticed."""
+        self.repeats = self.resets = 0
+
+    def step(self, number: int, timestamp: int, received: int) -> None:
+        """Follow a dense id. Late ids close their part of a hole again: reordering is not a gap."""
+        if number > self.expected:
+            if self.expected >= 0:
+                self.holes.append((self.expected, number - 1, self.seen, timestamp, received))
+        elif number < self.expected:
+            if self.expected - number > RESET_MIN:
+                self.resets += 1
+            else:
+                self._late(number)
+                return
+        self.expected = number + 1
+        self.seen = timestamp
+
+    def _late(self, number: int) -> None:
+        for index, (first, last, before, after, noticed) in enumerate(self.holes):
+            if first <= number <= last:
+                del self.holes[index]
+                if number < last:
+                    self.holes.insert(index, (number + 1, last, before, after, noticed))
+                if number > first and len(self.holes) < HOLES_MAX:
+                    self.holes.insert(index, (first, number - 1, before, after, noticed))
+                return
+        self.repeats += 1
+
+
+class _Channel(dict[str, Feed]):
+    """Feeds of a channel by exchange symbol, made at first sight."""
+
+    def __init__(self, name: str, feeds: Feeds) -> None:
+        super().__init__()
+        self._name, self._feeds = name, feeds
+
+    def __missing__(self, native: str) -> Feed:
+        if len(self) >= FEEDS_MAX:
+            raise UnknownSymbol(native)
+        feed = Feed(self._name, native, self._feeds.directory.of(native))
+        self[native] = feed
+        return feed
+
+
+class Feeds:
+    """Every (channel, symbol) of an exchange, shared by its connections so that ids are followed across them."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self._channels: dict[str, _Channel] = {}
+
+    def channel(self, name: str) -> dict[str, Feed]:
+        """Feeds of a channel by exchange symbol; looking one up makes it. Raises UnknownSymbol."""
+        if name not in self._channels:
+            self._channels[name] = _Channel(name, self)
+        return self._channels[name]
+
+    def all(self) -> Iterable[Feed]:
+        """Every feed there is."""
+        for channel in self._channels.values():
+            yield from channel.values()

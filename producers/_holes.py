@@ -1,0 +1,25 @@
+"""Ids that did not come, as ``gap`` events."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from producers._exchange import Setup
+from schemas import time
+from schemas.events import Gap
+
+LATE_MAX = time.SECOND
+"""Ids may arrive out of order by so much before they count as missing."""
+
+
+def gaps(setup: Setup, channels: Container[str], now: int) -> Iterator[Gap]:
+    """Open gaps for holes that stayed open; each hole is told once."""
+    for feed in setup.feeds.all():
+        if feed.channel not in channels:
+            continue
+        while feed.holes and now - feed.holes[0][4] >= LATE_MAX:
+            first, last, before, after, noticed = feed.holes.popleft()
+            yield Gap(
+                setup.exchange, feed.symbol, before, noticed, feed.channel, str(first), str(last), before, after,
+                "skipped", "open", last - first + 1, 0, "", now,
+            )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Events waiting to be sent, one lane a subject, and how they are cut into messages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from schemas import names
+from schemas.events import Event, Kline, Trade
+
+EVENTS_MAX = 500
+BYTES_MAX = 256_000
+_encoder = msgspec.json.Encoder()
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message on its way. ``first`` and ``last`` are kept to say what was dropped, if it has to be."""
+
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+    count: int = 1
+    first: Event | None = None
+    last: Event | None = None
+    segment: int = 0
+    """The spool segment it was read from; 0: it was never on disk."""
+    due: float = 0.0
+    """When it is to be sent again if no answer came, by the monotonic clock."""
+
+
+class _Lane:
+    __slots__ = ("events", "exchange", "subject", "symbol")
+
+    def __init__(self, subject: str, exchange: str, symbol: str) -> None:
+        self.subject, self.exchange, self.symbol = subject, exchange, symbol
+        self.events: list[Event] = []
+
+
+class Lanes:
+    """Waiting events by subject; order within a subject is kept, lanes take turns."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._tables: dict[type[Event], dict[str, _Lane]] = {}
+        self._dirty: deque[_Lane] = deque()
+
+    def add(self, event: Event) -> None:
+        """Put an event (not a ``Clock``) at the end of its lane."""
+        kind = type(event)
+        key: str = event.symbol + event.interval if kind is Kline else event.symbol  # type: ignore[union-attr]  # no Clock
+        try:
+            lane = self._tables[kind][key]
+        except KeyError:
+            lane = _Lane(names.event_subject(event), event.exchange, event.symbol)  # type: ignore[union-attr]  # no Clock
+            self._tables.setdefault(kind, {})[key] = lane
+        if not lane.events:
+            self._dirty.append(lane)
+        lane.events.append(event)
+        self.waiting += 1
+
+    def cut(self, room: int, *, together: bool) -> Iterator[Message]:
+        """At most ``room`` messages, removed from their lanes: one event each, or many ``together``."""
+        while room > 0 and self._dirty:
+            lane = self._dirty[0]
+            events = lane.events
+            if together and len(events) > 1:
+                size = _chunk(events[0])
+                chunk, lane.events = events[:size], events[size:]
+                messages = [_several(lane, chunk)]
+            else:
+                chunk, lane.events = events[:room], events[room:]
+                messages = [single(event, lane.subject) for event in chunk]
+            self.waiting -= len(chunk)
+            room -= len(messages)
+            self._dirty.popleft()
+            if lane.events:
+                self._dirty.append(lane)
+            yield from messages
+
+
+def single(event: Event, subject: str = "") -> Message:
+    """The message of one event."""
+    headers = {names.HEADER_ID: names.event_message_id(event)}
+    return Message(subject or names.event_subject(event), headers, _encoder.encode(event), 1, event, event)
+
+
+def _chunk(event: Event) -> int:
+    """How many events like this one fit into a message; sizes within a subject vary little, the limit is far off."""
+    return max(1, min(EVENTS_MAX, BYTES_MAX // (len(_encoder.encode(event)) + 16)))
+
+
+def _several(lane: _Lane, events: list[Event]) -> Message:
+    if len(events) == 1:
+        return single(events[0], lane.subject)
+    ids = [e.trade_id if type(e) is Trade else names.event_message_id(e) for e in events]
+    headers = {
+        names.HEADER_ID: names.batch_message_id(lane.exchange, lane.symbol, ids),
+        names.HEADER_EVENTS: str(len(events)),
+    }
+    payload = _encoder.encode_lines(events)[:-1]
+    return Message(lane.subject, headers, payload, len(events), events[0], events[-1])

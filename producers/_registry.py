@@ -1,0 +1,125 @@
+"""The instrument registry: the exchange's list in a key-value bucket, a new version only when something changed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import KeyWrongLastSequenceError, NoKeysError
+from nats.js.kv import KeyValue
+
+from producers._exchange import Exchange, FrameError
+from producers._feeds import Directory
+from producers._rest import RestClient, RestError
+from schemas.instruments import Instrument, decode, encode
+from schemas.names import BUCKET_INSTRUMENTS
+from schemas.symbols import is_symbol
+
+WATCH_S_MAX = 5.0
+NEAR_MAX = 5
+_UNAVAILABLE = (NatsError, NatsTimeoutError, OSError, TimeoutError)
+log = structlog.get_logger()
+
+
+class Registry:
+    """Versions of an exchange's instruments, as the bucket holds them."""
+
+    def __init__(self, nats: Client, exchange: str, clock: Callable[[], int]) -> None:
+        self._nats, self._exchange, self._clock = nats, exchange, clock
+        self._versions: dict[str, tuple[int, Instrument]] = {}
+        self._bucket: KeyValue | None = None
+
+    async def load(self) -> list[Instrument]:
+        """The last versions; empty where the bucket cannot be read now."""
+        try:
+            self._bucket = await self._nats.jetstream().key_value(BUCKET_INSTRUMENTS)
+            watcher: Any = await self._bucket.watch(f"{self._exchange}.*", ignore_deletes=True)
+            try:
+                while (entry := await watcher.updates(WATCH_S_MAX)) is not None:
+                    if entry.value:
+                        self._versions[entry.key] = (entry.revision or 0, decode(entry.value))
+            finally:
+                await watcher.stop()
+        except NoKeysError:
+            return []
+        except _UNAVAILABLE as error:
+            log.warning("registry_unavailable", exchange=self._exchange, error=f"{type(error).__name__}: {error}")
+        except msgspec.MsgspecError as error:
+            log.error("registry_unreadable", exchange=self._exchange, error=str(error))
+        return [instrument for _, instrument in self._versions.values()]
+
+    async def store(self, instruments: Sequence[Instrument]) -> int:
+        """Write what changed; returns how many versions were written. Unreachable: nothing, to be tried later."""
+        if self._bucket is None:
+            await self.load()
+        if self._bucket is None:
+            return 0
+        written = 0
+        try:
+            for instrument in instruments:
+                written += await self._store(self._bucket, instrument)
+        except _UNAVAILABLE as error:
+            log.warning("registry_unavailable", exchange=self._exchange, error=f"{type(error).__name__}: {error}")
+        return written
+
+    async def _store(self, bucket: KeyValue, instrument: Instrument) -> bool:
+        key = f"{self._exchange}.{instrument.symbol}"
+        revision, known = self._versions.get(key, (0, None))
+        if known is not None:
+            # The row size is pinned by whoever computes footprints; a new list does not move it.
+            instrument = msgspec.structs.replace(instrument, row=known.row)
+            if msgspec.structs.replace(known, valid_from=0) == msgspec.structs.replace(instrument, valid_from=0):
+                return False
+        instrument = msgspec.structs.replace(instrument, valid_from=self._clock())
+        try:
+            revision = await bucket.update(key, encode(instrument), last=revision)
+        except KeyWrongLastSequenceError:  # another producer was first: its version is as good, the next round compares
+            entry = await bucket.get(key)
+            self._versions[key] = (entry.revision or 0, decode(entry.value or b""))
+            return False
+        self._versions[key] = (revision, instrument)
+        return True
+
+
+async def fetch(exchange: Exchange, exchange_id: str, rest: RestClient) -> list[Instrument]:
+    """The exchange's own list. Raises RestError, also where the answer is not understood."""
+    found: list[Instrument] = []
+    for request in exchange.rest.instruments:
+        body = await rest.get(request)
+        try:
+            found += exchange.instruments(body)
+        except (msgspec.MsgspecError, ValueError, FrameError) as error:
+            raise RestError(request.url, 200, f"not an instrument list: {error}") from error
+    if not found:
+        raise RestError(exchange.rest.instruments[0].url, 200, "an empty instrument list")
+    return [
+        msgspec.structs.replace(instrument, exchange=exchange_id)
+        for instrument in found
+        if is_symbol(instrument.symbol)
+    ]  # fmt: skip
+
+
+def trading(instruments: Sequence[Instrument]) -> tuple[list[Instrument], dict[str, list[str]]]:
+    """One instrument a symbol, those that trade first; and the symbols that two of them claim."""
+    best: dict[str, Instrument] = {}
+    clashes: dict[str, list[str]] = {}
+    for instrument in instruments:
+        other = best.setdefault(instrument.symbol, instrument)
+        if other is instrument:
+            continue
+        if other.status == "trading" and instrument.status == "trading":
+            clashes.setdefault(instrument.symbol, [other.exchange_symbol]).append(instrument.exchange_symbol)
+        elif instrument.status == "trading":
+            best[instrument.symbol] = instrument
+    return list(best.values()), clashes
+
+
+def near(name: str, directory: Directory) -> list[str]:
+    """Symbols somebody who wrote ``name`` may have meant."""
+    return difflib.get_close_matches(name.upper(), directory.instruments, NEAR_MAX, 0.6)

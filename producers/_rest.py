@@ -1,0 +1,109 @@
+"""REST through one client: within the host's budget, bounded, not fooled by an error that looks like an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from producers._budget import Budget
+from producers._exchange import Request, Rest
+
+BODY_BYTES_MAX = 64 << 20
+TIMEOUT_S = 20.0
+BAN_S_DEFAULT, BAN_S_MAX = 60.0, 3 * 86_400.0
+BUDGET_S_MAX = 120.0
+_BANNED = {403, 418, 429}
+
+
+class RestError(Exception):
+    """A request that brought no answer. ``status`` is 0 where there was none."""
+
+    def __init__(self, url: str, status: int, reason: str) -> None:
+        super().__init__(f"{url}: {status or 'no answer'}: {reason}")
+        self.url, self.status, self.reason = url, status, reason
+
+
+class RestClient:
+    """Requests to one exchange. With ``override`` set no other host is talked to."""
+
+    def __init__(
+        self, declared: Rest, override: str, folder: Path, *, clock: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._declared, self._override, self._folder = declared, override.rstrip("/"), folder
+        self._clock, self._sleep = clock, sleep
+        self._budgets: dict[str, Budget] = {}
+        self._client: aiohttp.ClientSession | None = None
+        self.counts = {"requests": 0, "errors": 0, "banned": 0}
+
+    async def get(self, request: Request) -> bytes:
+        """The body of an answer. Raises RestError."""
+        url = redirected(request.url, self._override)
+        budget = self._budget(url)
+        waited_s = 0.0
+        while (wait_s := budget.take(request.weight)) > 0.0:
+            if waited_s + wait_s > BUDGET_S_MAX:
+                raise RestError(url, 0, f"no budget for {wait_s:.0f} s")
+            waited_s += wait_s
+            await self._sleep(wait_s)
+        self.counts["requests"] += 1
+        try:
+            return await self._fetch(url, budget)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.counts["errors"] += 1
+            raise RestError(url, 0, f"{type(error).__name__}: {error}") from error
+        except RestError:
+            self.counts["errors"] += 1
+            raise
+
+    async def close(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _fetch(self, url: str, budget: Budget) -> bytes:
+        if self._client is None:
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+            self._client = aiohttp.ClientSession(timeout=timeout, auto_decompress=True)
+        async with self._client.get(url, allow_redirects=False) as answer:
+            body = bytearray()
+            async for part in answer.content.iter_chunked(1 << 16):
+                body += part
+                if len(body) > BODY_BYTES_MAX:
+                    raise RestError(url, answer.status, f"more than {BODY_BYTES_MAX} bytes")
+            if answer.status in _BANNED:
+                self.counts["banned"] += 1
+                budget.ban(_retry_s(answer.headers.get("Retry-After")))
+            found = bytes(body)
+            if answer.status != 200:
+                raise RestError(url, answer.status, found[:200].decode("utf-8", "replace"))
+            if found.lstrip()[:1] not in (b"{", b"["):
+                raise RestError(url, answer.status, "not JSON: " + found[:100].decode("utf-8", "replace"))
+            if problem := self._declared.problem(found):
+                raise RestError(url, answer.status, problem)
+            return found
+
+    def _budget(self, url: str) -> Budget:
+        host = urlsplit(url).netloc
+        if host not in self._budgets:
+            declared = self._declared
+            self._budgets[host] = Budget(self._folder, host, declared.weight_max, declared.window_s, self._clock)
+        return self._budgets[host]
+
+
+def redirected(url: str, override: str) -> str:
+    """``url`` with its scheme and host replaced by ``override``, the exchange's own path kept."""
+    if not override:
+        return url
+    parts = urlsplit(url)
+    return override.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _retry_s(value: str | None) -> float:
+    try:
+        return min(BAN_S_MAX, max(1.0, float(value or BAN_S_DEFAULT)))
+    except ValueError:
+        return BAN_S_DEFAULT

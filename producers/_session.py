@@ -1,0 +1,142 @@
+"""What every session shares: one way out for whatever is wrong with a frame, and checked constructors of events.
+
+Builders refuse what must not enter the log: numbers that are not finite and positive, impossible timestamps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import inf, isfinite
+
+import msgspec
+
+from producers._exchange import FrameError, Setup
+from producers._feeds import Feed, UnknownSymbol
+from schemas import time
+from schemas.events import Book, Coverage, Event, Funding, Kline, Level, Liquidation, OpenInterest, Side, Source, Trade
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnknownSymbol)
+_BUGS = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError)
+_LATEST = 4_102_444_800 * time.SECOND
+"""2100-01-01: the bound where there is no clock to compare with."""
+NAME_MAX = 128
+
+
+class BaseSession:
+    """A session's frame in and events out. Subclasses write ``read``, ``subscribe`` and ``unsubscribe``."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.exchange, self.feeds, self.options = setup
+        self.replies: deque[bytes] = deque(maxlen=100)
+        self.latest = 0
+        self.ending = ""
+
+    def parse(self, raw: bytes, received: int) -> Sequence[Event]:
+        """Events of one frame; ``received`` 0 means there is no clock (offline decoding)."""
+        try:
+            return self.read(raw, received)
+        except FrameError as error:
+            error.raw = raw
+            raise
+        except _UNREADABLE as error:
+            raise FrameError(f"{type(error).__name__}: {error}"[:NAME_MAX], raw) from error
+        except _BUGS as error:
+            # A bug of ours must look like a bad frame with a reason of its own, never like an outage.
+            raise FrameError(f"parser bug: {type(error).__name__}: {error}"[:NAME_MAX], raw) from error
+
+    def read(self, raw: bytes, received: int) -> Sequence[Event]:
+        """As ``parse``, but may fail in any way."""
+        raise NotImplementedError
+
+    def at(self, value: int, received: int) -> int:
+        """Microseconds of an exchange's time; raises FrameError where it is impossible."""
+        timestamp = time.micros(value)
+        if not time.EARLIEST <= timestamp <= (received + time.AHEAD_MAX if received else _LATEST):
+            raise FrameError(f"impossible timestamp {value}")
+        if timestamp > self.latest:
+            self.latest = timestamp
+        return timestamp
+
+    def trade(
+        self, feed: Feed, timestamp: int, received: int, number: int, price: float, quantity: float, sold: bool,
+        fills: int = 1,
+    ) -> Trade:  # fmt: skip
+        """A trade with a numeric id; quantity in base units; ``sold``: the aggressor sold."""
+        value = price * quantity
+        if not (price > 0.0 and quantity > 0.0 and 0.0 < value < inf):
+            raise FrameError(f"price {price!r} and quantity {quantity!r} are not finite and positive", kind="trade")
+        if not (0 <= number < 1 << 63 and 0 < fills < 1 << 31):
+            raise FrameError(f"impossible trade id {number} or fills {fills}", kind="trade")
+        return Trade(
+            self.exchange, feed.symbol, timestamp, received, str(number), price, quantity, value, sold, fills
+        )  # fmt: skip
+
+    def liquidation(
+        self, feed: Feed, timestamp: int, received: int, name: str, side: Side, price: float, quantity: float,
+        coverage: Coverage,
+    ) -> Liquidation:  # fmt: skip
+        """A liquidation; ``side`` is the closed position's."""
+        value = price * quantity
+        if not (price > 0.0 and quantity > 0.0 and 0.0 < value < inf):
+            raise FrameError(f"price {price!r}, quantity {quantity!r} not finite and positive", kind="liquidation")
+        return Liquidation(
+            self.exchange, feed.symbol, timestamp, received, name, side, price, quantity, value, coverage
+        )  # fmt: skip
+
+    def book(
+        self, feed: Feed, timestamp: int, received: int, sequence: int, bids: list[Level], asks: list[Level]
+    ) -> Sequence[Book]:
+        """The top of a whole book, once per slot; the first of a slot wins. Without any time every one counts."""
+        slot = time.floor(timestamp, self.options.book_every)
+        if slot <= feed.slot and slot > 0:
+            return ()
+        depth = self.options.book_depth
+        bids, asks = bids[:depth], asks[:depth]
+        if not all(0.0 < number < inf for level in (*bids, *asks) for number in level):
+            raise FrameError("a level that is not finite and positive", kind="book")
+        if not 0 <= sequence < 1 << 63:
+            raise FrameError(f"impossible sequence {sequence}", kind="book")
+        feed.slot = slot
+        return (Book(self.exchange, feed.symbol, slot, received, sequence, bids, asks),)
+
+    def kline(
+        self, feed: Feed, timestamp: int, received: int, interval: str, prices: tuple[float, float, float, float],
+        volume: float, value: float, trades: int | None, source: Source = "ws",
+    ) -> Kline:  # fmt: skip
+        """A closed candle; ``prices`` are open, high, low, close."""
+        if not all(0.0 < price < inf for price in prices) or not (0.0 <= volume < inf and 0.0 <= value < inf):
+            raise FrameError("a candle whose numbers are not finite and positive", kind="kline")
+        if trades is not None and not 0 <= trades < 1 << 63:
+            raise FrameError(f"impossible number of trades {trades}", kind="kline")
+        return Kline(
+            self.exchange, feed.symbol, timestamp, received, interval, *prices, volume, value, trades, source
+        )  # fmt: skip
+
+    def funding(
+        self, feed: Feed, timestamp: int, received: int, rate: float, next_funding: int | None,
+        mark: float | None, index: float | None,
+    ) -> Sequence[Funding]:  # fmt: skip
+        """The rate once per poll slot, with the slot's time, and at each change of ``next_funding`` with its own."""
+        if not (isfinite(rate) and all(price is None or 0.0 < price < inf for price in (mark, index))):
+            raise FrameError("a funding rate or price that is not finite", kind="funding")
+        slot = time.floor(timestamp, self.options.funding_every)
+        times = [slot] if slot > feed.slot else []
+        if feed.content is not None and feed.content != next_funding and timestamp not in times:
+            times.append(timestamp)
+        feed.slot, feed.content = max(slot, feed.slot), next_funding
+        hours = self.feeds.directory.hours.get(feed.native)
+        return [Funding(self.exchange, feed.symbol, t, received, rate, hours, next_funding, mark, index) for t in times]
+
+
+def open_interest(
+    setup: Setup, feed: Feed, timestamp: int, received: int, contracts: float, value: float | None = None
+) -> Sequence[OpenInterest]:
+    """Open interest (base units, one side) once per poll slot."""
+    if not 0.0 <= contracts < inf:
+        raise FrameError(f"open interest {contracts!r} is not finite", kind="open_interest")
+    slot = time.floor(timestamp, setup.options.open_interest_every)
+    if slot <= feed.slot:
+        return ()
+    feed.slot = slot
+    return (OpenInterest(setup.exchange, feed.symbol, slot, received, contracts, value),)

@@ -1,0 +1,214 @@
+"""A producer process: connections and polls for what the configuration asks of one exchange, and their health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+
+from producers._connection import Connection, Surroundings, backoff_s
+from producers._exchange import Channel, Options, Setup, directory, load
+from producers._feeds import Feed, Feeds
+from producers._holes import gaps
+from producers._outbox import Outbox
+from producers._polling import Polling
+from producers._registry import Registry, fetch, near, trading
+from producers._rest import RestClient, RestError, redirected
+from producers._revisions import Revisions
+from producers._spool import Spool
+from schemas import time
+from schemas.events import Clock
+from schemas.settings import ConfigError, ExchangeSettings, Settings
+
+REFRESH_S = 3600.0
+CLOSE_S_MAX = 10.0
+ALL = "*"
+log = structlog.get_logger()
+
+
+class Worker:
+    """Everything one process does for one exchange. ``words`` are the channels this process is for."""
+
+    def __init__(
+        self, exchange: str, words: Sequence[str], name: str, settings: Settings, nats: Client, around: Surroundings,
+        health: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self._id, self._declared = exchange, load(exchange)
+        self._its: ExchangeSettings = settings.exchanges.get(exchange) or ExchangeSettings()
+        self._around, self._health = around, health
+        wanted = self._its.channels or list(self._declared.channels)
+        self._channels = {w: c for w, c in self._declared.channels.items() if w in words and w in wanted}
+        self._directory = directory(self._declared, exchange)
+        feeds = Feeds(self._directory)
+        self._setup = Setup(exchange, feeds, _options(self._its, settings))
+        data = Path(settings.data_dir)
+        spool = Spool(data / "spool", f"{exchange}-{name}", settings.producer.spool)
+        self._outbox = Outbox(
+            nats, spool, memory=settings.producer.memory, clock=around.clock, monotonic=around.monotonic,
+            sleep=around.sleep,
+        )  # fmt: skip
+        self._sink = Revisions(self._outbox) if "klines" in self._channels else self._outbox
+        self._rest = RestClient(
+            self._declared.rest, self._its.rest_url, data / "budget", clock=around.clock, sleep=around.sleep
+        )  # fmt: skip
+        self._registry = Registry(nats, exchange, around.clock)
+        self._natives: list[str] = []
+        self._connections: list[Connection] = []
+        self._polls: list[Polling] = []
+        self._unknown: list[str] = []
+        self._with_clock = "trades" in words
+        self._told = 0
+
+    async def run(self) -> None:
+        """Work until told to stop; then send or spool what is left. Raises ConfigError if no symbol exists."""
+        outbox = asyncio.create_task(self._outbox.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._directory.learn(await self._registry.load())
+                self._reconcile(tasks)
+                tasks.create_task(self._refresh(tasks))
+                tasks.create_task(self._tick())
+                for word, channel in self._channels.items():
+                    self._poll(word, channel, tasks)
+        except* ConfigError as group:
+            raise group.exceptions[0] from None
+        finally:
+            self._outbox.stop()
+            await asyncio.gather(outbox, return_exceptions=False)
+            await self._outbox.close(CLOSE_S_MAX)
+            await self._rest.close()
+            self._report()
+
+    # --- symbols -----------------------------------------------------------------------------------------------
+    async def _refresh(self, tasks: asyncio.TaskGroup) -> None:
+        """Read the exchange's instruments, again and again; ingest goes on without them."""
+        failures = 0
+        volumes: dict[str, float] = {}
+        while not self._around.stop.is_set():
+            try:
+                found, clashes = trading(await fetch(self._declared, self._id, self._rest))
+                if ALL in self._its.symbols and self._declared.rest.volumes is not None and not volumes:
+                    volumes = dict(self._declared.volumes(await self._rest.get(self._declared.rest.volumes)))
+            except RestError as error:
+                failures += 1
+                log.warning("instruments_unavailable", exchange=self._id, error=str(error)[:300])
+                await self._around.pause(backoff_s(failures, self._around.rng))
+                continue
+            failures = 0
+            self._refuse_clashes(clashes)
+            self._directory.learn(i for i in found if i.symbol not in clashes)
+            self._directory.complete = True
+            self._reconcile(tasks, volumes)
+            await self._registry.store([i for i in found if i.status == "trading"])
+            await self._around.pause(REFRESH_S)
+
+    def _refuse_clashes(self, clashes: dict[str, list[str]]) -> None:
+        for symbol, natives in clashes.items():
+            log.error("symbol_ambiguous", exchange=self._id, symbol=symbol, instruments=natives)
+            if symbol in self._its.symbols:
+                raise ConfigError("configuration", f"exchanges.{self._id}.symbols",
+                                  f"{symbol} could be any of {', '.join(natives)}")  # fmt: skip
+
+    def _reconcile(self, tasks: asyncio.TaskGroup, volumes: dict[str, float] | None = None) -> None:
+        """Follow what the configuration means by now: drop what does not exist, add what does."""
+        wanted = self._wanted(volumes or {})
+        gone = set(self._natives) - set(wanted)
+        for connection in self._connections:
+            connection.drop(gone)
+        fresh = [native for native in wanted if native not in set(self._natives)]
+        self._natives = wanted
+        by_url: dict[str, dict[str, tuple[Feed, float]]] = {}
+        for word, channel in self._channels.items():
+            for native in fresh if channel.topics else ():
+                feed = self._setup.feeds.channel(word)[native]
+                assert channel.topics is not None
+                for url, name in channel.topics(native, self._setup.options):
+                    by_url.setdefault(redirected(url, self._its.ws_url), {})[name] = (feed, channel.silence_s_max)
+        size = self._declared.limits.topics_per_connection
+        for url, topics in by_url.items():
+            names = list(topics)
+            for start in range(0, len(names), size):
+                part = {name: topics[name] for name in names[start : start + size]}
+                delay_s = len(self._connections) / self._declared.limits.connects_per_s
+                connection = Connection(self._declared, self._setup, url, part, self._sink, self._around, delay_s)
+                self._connections.append(connection)
+                tasks.create_task(connection.run())
+
+    def _wanted(self, volumes: dict[str, float]) -> list[str]:
+        """The exchange's own spelling of what is configured. Raises ConfigError where nothing of it exists."""
+        if ALL in self._its.symbols:
+            alive = [i for i in self._directory.instruments.values() if i.status == "trading"]
+            alive.sort(key=lambda i: (-volumes.get(i.exchange_symbol, 0.0), i.symbol))
+            # Symbols already followed stay: a change of rank is no reason to break a series.
+            ranked = [*self._natives, *(i.exchange_symbol for i in alive if i.exchange_symbol not in self._natives)]
+            existing = {i.exchange_symbol for i in alive}
+            return [native for native in ranked if native in existing][: self._its.max_symbols]
+        found, self._unknown = [], []
+        for name in self._its.symbols:
+            native = self._directory.native(name)
+            if native is None:
+                self._unknown.append(name)
+            elif native not in found:
+                found.append(native)
+        if self._unknown:
+            self._complain(found)
+        return found
+
+    def _complain(self, found: list[str]) -> None:
+        hints = {name: near(name, self._directory) for name in self._unknown}
+        problem = "; ".join(
+            f"{self._id} has no {name!r}" + (f", near are {', '.join(like)}" if like else "")
+            for name, like in hints.items()
+        )
+        if not found:
+            raise ConfigError("configuration", f"exchanges.{self._id}.symbols", problem)
+        log.error("symbols_unknown", exchange=self._id, problem=problem)
+
+    # --- the rest ----------------------------------------------------------------------------------------------
+    def _poll(self, word: str, channel: Channel, tasks: asyncio.TaskGroup) -> None:
+        paces = {"open_interest": self._setup.options.open_interest_every}
+        for poll in filter(None, (channel.poll, channel.knowledge)):
+            every_us = int(poll.every_s * time.SECOND) or paces.get(word, self._setup.options.funding_every)
+            polling = Polling(word, poll, self._setup, lambda: self._natives, every_us, self._rest, self._sink,
+                              self._around)  # fmt: skip
+            self._polls.append(polling)
+            tasks.create_task(polling.run())
+
+    async def _tick(self) -> None:
+        """Once a second: the exchange's clock, holes, health."""
+        while not self._around.stop.is_set():
+            await self._around.pause(1.0)
+            now = self._around.clock()
+            latest = max((connection.latest for connection in self._connections), default=0)
+            if self._with_clock and latest > self._told:
+                self._told = latest
+                self._outbox.tick(Clock(self._id, latest, now))
+            for gap in gaps(self._setup, self._channels, now):
+                self._outbox.add(gap)
+            self._report()
+
+    def _report(self) -> None:
+        feeds = [feed for feed in self._setup.feeds.all() if feed.channel in self._channels]
+        states = [connection.state for connection in self._connections]
+        self._health.update(
+            exchange=self._id, symbols=len(self._natives), unknown=self._unknown, outbox=self._outbox.health(),
+            rest=self._rest.counts, exchange_time=self._told, frames=sum(feed.frames for feed in feeds),
+            repeats=sum(feed.repeats for feed in feeds), resets=sum(feed.resets for feed in feeds),
+            connected=sum(state["connected"] for state in states), connections=len(states),
+            reconnects=sum(state["reconnects"] for state in states),
+            bad_frames=sum(state["bad_frames"] for state in states),
+            rejected=[topic for state in states for topic in state["rejected"]][:20],
+            silent={topic: s for state in states for topic, s in state["silent"].items()},
+            polls={polling.name: polling.counts for polling in self._polls},
+        )  # fmt: skip
+
+
+def _options(its: ExchangeSettings, settings: Settings) -> Options:
+    return Options(
+        book_depth=its.book_depth, book_every=its.book_every, funding_every=settings.poll.funding,
+        open_interest_every=settings.poll.open_interest, intervals=tuple(settings.klines.intervals),
+    )  # fmt: skip
