@@ -1,0 +1,1 @@
+"""From trades to footprints, profiles and CVD in Redis. ``_underscore`` files are machinery, bare names are signals."""

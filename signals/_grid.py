@@ -1,0 +1,122 @@
+"""The grid of a symbol for a UTC day: tick, quantity step and row, pinned in the instrument registry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from schemas.instruments import STEP_DEFAULT, Instrument, automatic_row, inferred_tick
+from signals._layout import DAY
+from signals._write import DECIMALS_MAX, parts
+
+_log = structlog.get_logger()
+ROW_MAX = 1_000_000_000
+QUANTITY_DIGITS_MAX = 12
+"""Digits a first quantity may have in steps where the instrument names no step: a day's sum still fits 63 bits."""
+
+
+class Grid(NamedTuple):
+    """``tick`` = tick_number / 10**tick_decimals quote units, the step likewise in base units; ``row`` in ticks."""
+
+    tick_number: int
+    tick_decimals: int
+    step_number: int
+    step_decimals: int
+    row: int
+
+    @property
+    def tick(self) -> float:
+        """In quote units."""
+        return self.tick_number / 10**self.tick_decimals
+
+    @property
+    def step(self) -> float:
+        """In base units."""
+        return self.step_number / 10**self.step_decimals
+
+    @property
+    def scale(self) -> tuple[float, float, float]:
+        """(ticks per quote unit, steps per base unit, ticks per row)."""
+        return (
+            10**self.tick_decimals / self.tick_number,
+            10**self.step_decimals / self.step_number,
+            float(self.row),
+        )
+
+
+def _decimal(number: float) -> tuple[int, int]:
+    try:
+        numerator, places = parts(number)
+    except ValueError:
+        return 1, DECIMALS_MAX
+    return max(numerator, 1), places
+
+
+def _step(instrument: Instrument | None, quantity: float) -> tuple[int, int]:
+    if instrument is not None and instrument.quantity_step:
+        return _decimal(instrument.quantity_step)
+    number, places = _decimal(STEP_DEFAULT)
+    digits = math.ceil(math.log10(max(quantity / STEP_DEFAULT, 1.0)))
+    return number, max(places - max(digits - QUANTITY_DIGITS_MAX, 0), 0)
+
+
+class Grids:
+    """Chooses the grid of (exchange, symbol, day): the same for ever once chosen.
+
+    ``row`` is ``[signals] row``. ``pin(instrument)`` is told each row size that is new for its day, to be
+    written to the registry.
+    """
+
+    def __init__(self, row: str | float | Mapping[str, float], pin: Callable[[Instrument], None]) -> None:
+        self._row = row
+        self._pin = pin
+        self._versions: dict[tuple[str, str], list[Instrument]] = {}
+
+    def learn(self, versions: list[Instrument]) -> None:
+        """Take in the registry: every version of every instrument, oldest first."""
+        known: dict[tuple[str, str], list[Instrument]] = {}
+        for instrument in versions:
+            known.setdefault((instrument.exchange, instrument.symbol), []).append(instrument)
+        self._versions.update(known)
+
+    def knows(self, exchange: str, symbol: str) -> bool:
+        """Whether the registry has the instrument."""
+        return (exchange, symbol) in self._versions
+
+    def choose(self, exchange: str, symbol: str, day: int, price: float, quantity: float) -> Grid:
+        """The grid of UTC day number ``day``, given the day's first trade."""
+        versions = self._versions.get((exchange, symbol), [])
+        start = day * DAY
+        instrument = next((v for v in reversed(versions) if v.valid_from <= start), versions[-1] if versions else None)
+        tick = (instrument.tick_size if instrument else None) or inferred_tick(price)
+        number, places = _decimal(tick)
+        row = self._row_size(versions, instrument, start, self._configured(symbol) or automatic_row(price, tick))
+        ticks = min(max(round(row * 10**places / number), 1), ROW_MAX)
+        return Grid(number, places, *_step(instrument, quantity), ticks)
+
+    def _row_size(self, versions: list[Instrument], instrument: Instrument | None, start: int, row: float) -> float:
+        """The row pinned for the day that begins at ``start``; otherwise ``row``, pinned from then on."""
+        pinned = [v for v in versions if v.row]
+        now = next((v for v in reversed(pinned) if v.valid_from <= start), None)
+        if now is not None and now.valid_from == start and now.row:
+            return now.row
+        later = any(v.valid_from > start and v.valid_from % DAY == 0 for v in pinned)
+        if instrument is None or later or (now is not None and now.row == row):
+            return row
+        version = msgspec.structs.replace(
+            versions[-1], row=row, valid_from=start,
+            tick_size=instrument.tick_size, quantity_step=instrument.quantity_step,
+        )  # fmt: skip
+        versions.append(version)
+        self._pin(version)
+        _log.info("row_pinned", exchange=version.exchange, symbol=version.symbol, row=row, valid_from=start)
+        return row
+
+    def _configured(self, symbol: str) -> float | None:
+        if isinstance(self._row, Mapping):
+            return self._row.get(symbol)
+        return None if isinstance(self._row, str) else self._row

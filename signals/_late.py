@@ -1,0 +1,151 @@
+"""Trades that arrive after their base candle closed: into every candle they belong to, open or closed."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from schemas import time
+from signals._candle import put, take
+from signals._layout import (
+    AS_OF,
+    CLOCK,
+    CVD,
+    DAY,
+    GRACE,
+    REVISION,
+    SEQUENCE,
+    STEP,
+    STEP_DECIMALS,
+    Columns,
+    Ints,
+)  # fmt: skip
+from signals._ledger import Ledger
+from signals._merge import add_trades, clear, to_grid, to_lots
+from signals._state import State
+from signals._write import DECIMALS_MAX
+
+GridOf = Callable[[int, int, float, float], None]
+MARKS_MAX = 10_000
+
+
+class Mark(NamedTuple):
+    """Why a minute must be computed anew from the table: the last trade that came beyond the horizon."""
+
+    sequence: int
+    as_of: int
+    trades: int
+
+
+class Late:
+    """Collects late trades and applies them together before the next close, or when the batch is done."""
+
+    def __init__(self, state: State, closed: Ledger, grid_of: GridOf, horizon: int) -> None:
+        self._state = state
+        self._closed = closed
+        self._grid_of = grid_of
+        self._horizon = horizon
+        self._waiting: dict[int, list[tuple[Columns, int]]] = {}
+        self._seen_at: dict[int, int] = {}
+        self.marks: dict[tuple[int, int], Mark] = {}
+        """(slot, minute) to compute anew."""
+        self.applied = self.beyond = self.marks_dropped = 0
+
+    def add(self, batch: Columns, at: int) -> None:
+        """Take the late trade ``batch[at]``."""
+        slot, timestamp = int(batch.slot[at]), int(batch.timestamp[at])
+        now = int(self._state.clocks[batch.exchange[at], CLOCK])
+        if timestamp < now - self._horizon:
+            self.beyond += 1
+            self._mark(slot, timestamp - timestamp % time.MINUTE, int(batch.sequence[at]), now)
+            return
+        self._waiting.setdefault(slot, []).append((batch, at))
+        self._seen_at[slot] = now
+
+    def _mark(self, slot: int, minute: int, sequence: int, now: int) -> None:
+        known = self.marks.pop((slot, minute), None)
+        if len(self.marks) >= MARKS_MAX:
+            self.marks.pop(next(iter(self.marks)))
+            self.marks_dropped += 1
+        self.marks[slot, minute] = Mark(sequence, now, known.trades + 1 if known else 1)
+
+    def settle(self) -> None:
+        """Apply what was collected, in order of arrival."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, {}
+        for slot in sorted(waiting):
+            taken = waiting[slot]
+            trades = Columns(*(np.array([batch[n][at] for batch, at in taken]) for n in range(len(Columns._fields))))
+            days = trades.timestamp // DAY
+            for day in np.unique(days).tolist():
+                self._apply(slot, day, Columns._make(column[days == day] for column in trades))
+        self._seen_at.clear()
+
+    def _apply(self, slot: int, day: int, trades: Columns) -> None:
+        """Late trades of one slot and day."""
+        state, now = self._state, self._seen_at[slot]
+        self._grid_of(slot, day, float(trades.price[0]), float(trades.quantity[0]))
+        grid, scale = state.grid[slot, day & 1], state.grid_scale[slot, day & 1]
+        ticks, lots = to_grid(trades.price, scale[0]), to_lots(trades.quantity, scale[1])
+        for interval, length in enumerate(state.spans.lengths):
+            starts = trades.timestamp - trades.timestamp % length
+            for start in np.unique(starts).tolist():
+                own = starts == start
+                part = Columns._make(column[own] for column in trades)
+                if interval and start + length + GRACE > now:
+                    add_trades(state.parts, state.part(slot, interval), part, ticks[own], lots[own], start, now, grid)
+                else:
+                    self._revise(slot, interval, start, part, ticks[own], lots[own], now, grid)
+        signed = np.where(trades.is_sell, -lots, lots)
+        shift_cvd(self._closed, state, slot, day, trades.timestamp, signed, trades.sequence, now)
+        if (day + 1) * DAY + GRACE <= now:
+            unit = int(grid[STEP - 24]) * 10 ** (DECIMALS_MAX - int(grid[STEP_DECIMALS - 24]))
+            state.running[slot] += int(signed.sum()) * unit
+        state.touched[slot] = max(state.touched[slot, 0], trades.sequence.max()), max(state.touched[slot, 1], now)
+        first = int(trades.timestamp.min()) // state.spans.base * state.spans.base
+        state.since[slot] = min(state.since[slot] or first, first)
+        state.dirty[slot] = 1
+        self.applied += len(ticks)
+
+    def _revise(
+        self, slot: int, interval: int, start: int, trades: Columns, ticks: Ints, lots: Ints, now: int, grid: Ints
+    ) -> None:
+        """Trades into a closed candle, which may not have existed. Its CVD is moved by ``shift_cvd``."""
+        scratch = self._state.scratch
+        kept = self._closed.get(slot, interval, start)
+        clear(scratch, 0)
+        revision = cvd = 0
+        if kept is not None:
+            put(scratch, 0, kept)
+            revision, cvd = int(kept.meta[REVISION]), int(kept.meta[CVD])
+        else:
+            earlier = self._closed.before(slot, interval, start)
+            if earlier is not None and earlier.timestamp >= start - start % DAY:
+                cvd = int(earlier.meta[CVD])
+        add_trades(scratch, 0, trades, ticks, lots, start, now, grid)
+        candle = take(scratch, 0)
+        candle.meta[REVISION], candle.meta[CVD] = revision + len(ticks), cvd
+        self._closed.put(slot, interval, candle, publish=True)
+
+
+def shift_cvd(
+    closed: Ledger, state: State, slot: int, day: int, timestamps: Ints, signed: Ints, sequences: Ints, now: int
+) -> None:
+    """Move the CVD of the day's closed candles that end after each of the trades by its signed lots."""
+    order = np.argsort(timestamps, kind="stable")
+    times = timestamps[order].tolist()
+    sums = list(accumulate(signed[order].tolist()))
+    newest = list(accumulate(sequences[order].tolist(), max))
+    for interval, length in enumerate(state.spans.lengths):
+        begin = times[0] - times[0] % length
+        for candle in closed.between(slot, interval, begin, (day + 1) * DAY):
+            moved = bisect_left(times, candle.timestamp + length) - 1
+            candle.meta[CVD] += sums[moved]
+            candle.meta[SEQUENCE] = max(candle.meta[SEQUENCE], newest[moved])
+            candle.meta[AS_OF] = max(candle.meta[AS_OF], now)
+            closed.put(slot, interval, candle, publish=False)

@@ -1,0 +1,89 @@
+"""How a candle lies in memory: one row of integers, two floats, and its price rows in a ring.
+
+A candle is ``meta`` (int64[COLUMNS]), ``values`` (float64[2]: buy and sell value) and four rings of equal,
+power-of-two length (buy lots, sell lots, buy trades, sell trades). Ring place = bucket & (length - 1), where
+bucket = tick // (ROW << SHIFT). Places outside FIRST..LAST hold zero. Prices are ticks, sizes quantity steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+START, OPEN, OPEN_TIME, OPEN_ID, CLOSE, CLOSE_TIME, CLOSE_ID, HIGH, LOW = range(9)
+BUY, SELL, BUYS, SELLS, DELTA, DELTA_MIN, DELTA_MAX = range(9, 16)
+FIRST, LAST, SHIFT, SEQUENCE, AS_OF, REVISION, CVD, INCOMPLETE = range(16, 24)
+TICK, TICK_DECIMALS, STEP, STEP_DECIMALS, ROW = range(24, 29)
+COLUMNS = 32
+"""Four cache lines. ``tick = TICK / 10**TICK_DECIMALS``, likewise the step; ROW is the row size in ticks."""
+EMPTY = -1
+"""START of a place that holds no candle."""
+
+LIVE_ROWS = 1024
+PART_ROWS = 512
+ROWS_MAX = 400
+"""A candle doubles its row until it has at most so many."""
+
+CLOCK, CLOSES, CURRENT, PARITY, DAY_NOW, DAY_BEFORE = range(6)
+"""Columns of an exchange's time: event time, when the next candle may close, its base slot, parity and days."""
+
+DAY = 86_400_000_000
+GRACE = 1_000_000
+"""A candle closes when event time passes its end by so many microseconds."""
+
+
+class Candles(NamedTuple):
+    """Many candles side by side; row ``i`` of each array belongs to candle ``i``."""
+
+    meta: Ints
+    values: Floats
+    buy: Ints
+    sell: Ints
+    buys: Counts
+    sells: Counts
+
+
+def candles(count: int, rows: int) -> Candles:
+    """``count`` empty candles with rings of ``rows`` places."""
+    meta = np.zeros((count, COLUMNS), np.int64)
+    meta[:, START] = EMPTY
+    return Candles(
+        meta,
+        np.zeros((count, 2)),
+        np.zeros((count, rows), np.int64),
+        np.zeros((count, rows), np.int64),
+        np.zeros((count, rows), np.int32),
+        np.zeros((count, rows), np.int32),
+    )
+
+
+def grown(old: Candles, count: int) -> Candles:
+    """A copy of ``old`` with room for ``count`` candles."""
+    new = candles(count, old.buy.shape[1])
+    for source, target in zip(old, new, strict=True):
+        target[: len(source)] = source
+    return new
+
+
+class Columns(NamedTuple):
+    """A batch of events in stream order, one array each. ``slot`` is -1 for a clock event."""
+
+    exchange: Ints
+    slot: Ints
+    timestamp: Ints
+    order: Ints
+    """Numeric trade id, or -1: by arrival."""
+    identity: Ints
+    """64 bits that tell trades of one slot and timestamp apart."""
+    price: Floats
+    quantity: Floats
+    value: Floats
+    is_sell: npt.NDArray[np.bool_]
+    sequence: Ints

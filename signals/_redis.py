@@ -1,0 +1,133 @@
+"""Writes keys to Redis: whatever changed, its notices and the watermark in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+_log = structlog.get_logger()
+_TIMEOUT_S = 10.0
+
+
+class Value(NamedTuple):
+    """A key's new text, and the stream sequence it is of."""
+
+    key: bytes
+    text: bytes
+    sequence: int
+
+
+class Member(NamedTuple):
+    """A closed candle for a sorted set; it takes the place of the member with the same score."""
+
+    key: bytes
+    score: int
+    text: bytes
+    sequence: int
+
+
+class Watermark(NamedTuple):
+    """How far the state reaches: the last stream sequence in it, and when that stream was made."""
+
+    sequence: int
+    created: str
+
+
+def command(*words: bytes) -> bytes:
+    """One command in the Redis protocol."""
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+
+
+class Writer:
+    """One connection to Redis; every method returns rather than raises while Redis is away, and says so."""
+
+    def __init__(self, redis: Redis, watermark_key: str, kept: int) -> None:
+        self._redis = redis
+        self._key = watermark_key.encode()
+        self._kept = kept
+        self._connection: AbstractConnection | None = None
+        self.error = ""
+        """Why the last attempt failed; empty after a good one."""
+
+    async def watermark(self) -> Watermark | None:
+        """The watermark Redis holds; sequence -1 where it holds none. None while Redis is away."""
+        answers = await self._talk([command(b"HMGET", self._key, b"sequence", b"created")])
+        if answers is None:
+            return None
+        sequence, created = answers[0]
+        if sequence is None or created is None or not sequence.isdigit():
+            return Watermark(-1, "")
+        return Watermark(int(sequence), created.decode())
+
+    async def write(
+        self, values: list[Value], members: list[Member], watermark: Watermark | None, emptied: list[bytes]
+    ) -> bool:
+        """All of it or nothing; ``emptied`` sorted sets are deleted first. False while Redis is away."""
+        commands = [command(b"MULTI")]
+        if emptied:
+            commands.append(command(b"DEL", *emptied))
+        if values:
+            commands.append(command(b"MSET", *[word for value in values for word in (value.key, value.text)]))
+        commands += [command(b"PUBLISH", value.key, b"%d" % value.sequence) for value in values]
+        gone = set(emptied)
+        for key, score, text, _ in members:
+            if key not in gone:
+                commands.append(command(b"ZREMRANGEBYSCORE", key, b"%d" % score, b"%d" % score))
+            commands.append(command(b"ZADD", key, b"%d" % score, text))
+        newest = {member.key: member.sequence for member in members}
+        for key, sequence in newest.items():
+            commands.append(command(b"ZREMRANGEBYRANK", key, b"0", b"%d" % -(self._kept + 1)))
+            commands.append(command(b"PUBLISH", key, b"%d" % sequence))
+        if watermark is not None:
+            sequence_text = b"%d" % watermark.sequence
+            commands.append(
+                command(b"HSET", self._key, b"sequence", sequence_text, b"created", watermark.created.encode())
+            )
+        commands.append(command(b"EXEC"))
+        return await self._talk(commands) is not None
+
+    async def alive(self, values: list[tuple[bytes, bytes]], expire_ms: int) -> bool:
+        """Set keys that vanish by themselves."""
+        if not values:
+            return True
+        return await self._talk([command(b"SET", k, v, b"PX", b"%d" % expire_ms) for k, v in values]) is not None
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+            await self._redis.connection_pool.release(connection)
+
+    async def _talk(self, commands: list[bytes]) -> list[list[bytes | None]] | None:
+        """Send commands, read as many answers. None when Redis is away or refused one of them."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self._exchange(commands)
+        except (RedisError, OSError, TimeoutError) as error:
+            problem = str(error) or type(error).__name__
+            if problem != self.error:
+                _log.warning("redis_away", reason=problem)
+            self.error = problem
+            await self.close()
+            return None
+
+    async def _exchange(self, commands: list[bytes]) -> list[list[bytes | None]]:
+        if self._connection is None:
+            self._connection = await self._redis.connection_pool.get_connection()
+        connection = self._connection
+        await connection.send_packed_command(commands, check_health=False)
+        # Disconnected by the caller when this raises, so unread answers can never meet a later command.
+        answers = [await connection.read_response(disable_decoding=True) for _ in commands]
+        for answer in answers[-1] if isinstance(answers[-1], list) else ():
+            if isinstance(answer, RedisError):
+                raise answer
+        if self.error:
+            _log.info("redis_back")
+        self.error = ""
+        return answers

@@ -1,0 +1,79 @@
+"""The signal worker: trades from the log, footprints, profiles and CVD to Redis, closed candles back to the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time as clocks
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from redis.asyncio import Redis
+
+from schemas.names import WORD, signal_durable, watermark_key
+from schemas.settings import ConfigError, Settings
+from signals._board import SIGNALS
+from signals._state import IntervalUnusable, Spans
+from signals._stream import StreamAnswer, StreamFacts, StreamReplaced, facts
+from signals._warm import warm_up
+from signals._worker import Worker
+
+_log = structlog.get_logger()
+STREAM = WORD["trade"].stream
+
+
+def _wall() -> int:
+    return clocks.time_ns() // 1_000
+
+
+async def signal(
+    names: list[str], settings: Settings, nats: Client, redis: Redis, stop: asyncio.Event, health: dict[str, Any],
+    *, wall: Callable[[], int] = _wall, monotonic: Callable[[], float] = clocks.monotonic,
+) -> None:  # fmt: skip
+    """Compute the named signals (none named: all) until ``stop``. Raises ConfigError for what cannot be computed."""
+    unknown = [name for name in names if name not in SIGNALS]
+    if unknown:
+        raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {', '.join(SIGNALS)}")
+    try:
+        spans = Spans(settings.signals.intervals)
+    except IntervalUnusable as error:
+        raise ConfigError("settings", "signals.intervals", str(error)) from error
+    chosen = tuple(name for name in SIGNALS if name in names) or SIGNALS
+    consumer = signal_durable("-".join(chosen) if chosen != SIGNALS else "footprint")
+    health.update(state="compiling")
+    await asyncio.to_thread(warm_up)
+    path = Path(settings.data_dir) / "signals" / f"{consumer}.sqlite"
+    worker = Worker(settings, spans, chosen, path, watermark_key(consumer), nats, redis, health, wall, monotonic)
+    try:
+        found = await _stream_facts(nats, stop)
+        while found is not None:
+            try:
+                await worker.run(found, stop)
+                return
+            except StreamReplaced as replaced:
+                _log.error("stream_replaced", stream=STREAM, created=replaced.created)
+                health["holes"] = health.get("holes", 0) + 1
+                found = await _stream_facts(nats, stop)
+    finally:
+        await worker.close()
+
+
+async def _stream_facts(nats: Client, stop: asyncio.Event) -> StreamFacts | None:
+    """What the trade stream is; waits for it. None when told to stop first."""
+    delay = 0.2
+    while not stop.is_set():
+        try:
+            return await facts(nats, STREAM)
+        except (nats_errors.Error, StreamAnswer, OSError, TimeoutError) as error:
+            _log.warning("stream_away", stream=STREAM, reason=str(error) or type(error).__name__)
+        try:
+            await asyncio.wait_for(stop.wait(), delay)
+        except TimeoutError:
+            delay = min(delay * 2, 5.0)
+    return None
+
+
+nats_errors = nats.errors

@@ -1,0 +1,222 @@
+"""Reads a stream in order from a sequence on, by a pull of its own; begins again where it was cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import Any, NamedTuple
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from signals._decode import Message
+
+_log = structlog.get_logger()
+PULL = 8_000
+"""Messages asked for at once; so many may wait here."""
+PULL_BYTES = 16_000_000
+"""Bytes one pull may bring: messages of many events are large."""
+_EXPIRES_S = 30
+_SILENCE_S_MAX = 5.0
+"""Without a message or a status for so long the server is asked how the consumer is."""
+_API = "$JS.API"
+
+
+class StreamAnswer(Exception):
+    """The server refused: its code and words."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} ({code})")
+        self.code, self.description = code, description
+
+
+async def request(nats: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A JetStream API call. Raises StreamAnswer, or a nats error when no answer came in 5 s."""
+    answer = await nats.request(f"{_API}.{subject}", json.dumps(body).encode() if body else b"", timeout=5)
+    decoded: dict[str, Any] = json.loads(answer.data)
+    if error := decoded.get("error"):
+        raise StreamAnswer(error.get("err_code") or error.get("code", 0), error.get("description", ""))
+    return decoded
+
+
+class StreamReplaced(Exception):
+    """The stream is another one than the one that was read: it was deleted and made again."""
+
+    def __init__(self, stream: str, created: str) -> None:
+        super().__init__(f"stream {stream} was created anew at {created}")
+        self.stream, self.created = stream, created
+
+
+class StreamFacts(NamedTuple):
+    """What tells a stream's life: when it was made, and the sequences it holds."""
+
+    created: str
+    first: int
+    last: int
+
+
+async def facts(nats: Client, stream: str) -> StreamFacts:
+    """Ask for them. Raises StreamAnswer or a nats error."""
+    info = await request(nats, f"STREAM.INFO.{stream}")
+    return StreamFacts(info["created"], info["state"]["first_seq"], info["state"]["last_seq"])
+
+
+class Reader:
+    """Messages after ``sequence``, each once, in order. ``take`` is the only thing that waits."""
+
+    def __init__(self, nats: Client, stream: str, created: str, sequence: int) -> None:
+        self._nats = nats
+        self._stream = stream
+        self._created = created
+        self._wanted = 1
+        self.sequence = sequence
+        """Of the last message handed out or waiting."""
+        self._waiting: list[Message] = []
+        self._arrived = asyncio.Event()
+        self._asked = 0
+        self._consumer = ""
+        self._delivered = 0
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._broken = True
+        self._heard_at = 0.0
+        self.pending = -1
+        """Messages of the stream behind the last one, as last heard; -1 before the first."""
+        self.restarts = -1
+        self.missing = 0
+        """Messages the stream had dropped before they were read."""
+
+    async def take(self, timeout_s: float, enough: int = PULL) -> list[Message]:
+        """What has arrived: at once if ``enough`` did, else after ``timeout_s``. Empty where nothing came.
+
+        Raises StreamReplaced.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        while len(self._waiting) < enough:
+            if self._broken and not await self._begin():
+                await asyncio.sleep(min(max(until - loop.time(), 0), 0.5))
+            left = until - loop.time()
+            if left <= 0 or (self._waiting and self._asked <= PULL // 4):
+                break
+            self._arrived.clear()
+            self._wanted = enough
+            try:
+                await asyncio.wait_for(self._arrived.wait(), left)
+            except TimeoutError:
+                break
+        taken, self._waiting = self._waiting, []
+        await self._ask()
+        if not taken and loop.time() - self._heard_at > _SILENCE_S_MAX:
+            await self._check()
+        return taken
+
+    async def _begin(self) -> bool:
+        """Make a consumer that starts after the last message. False when the server did not let us."""
+        await self.close()
+        name = f"reader-{secrets.token_hex(6)}"
+        config = {
+            "name": name,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self.sequence + 1,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "inactive_threshold": 60_000_000_000,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "max_waiting": 8,
+        }
+        try:
+            found = await facts(self._nats, self._stream)
+            if found.created != self._created:
+                raise StreamReplaced(self._stream, found.created)
+            if found.first > self.sequence + 1:
+                self.missing += found.first - self.sequence - 1
+            info = await request(
+                self._nats, f"CONSUMER.CREATE.{self._stream}.{name}",
+                {"stream_name": self._stream, "config": config, "action": "create"},
+            )  # fmt: skip
+            self._inbox = self._nats.new_inbox()
+            self._subscription = await self._nats.subscribe(
+                self._inbox, cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+        except (nats.errors.Error, StreamAnswer, OSError, TimeoutError) as error:
+            _log.warning("reader_waits", stream=self._stream, reason=str(error) or type(error).__name__)
+            return False
+        self._consumer, self._delivered, self._asked, self._broken = name, 0, 0, False
+        self.pending = info.get("num_pending", 0)
+        self.restarts += 1
+        self._heard_at = asyncio.get_running_loop().time()
+        await self._ask()
+        return True
+
+    async def _ask(self) -> None:
+        """Keep at least half of ``PULL`` asked for, counting what waits here."""
+        room = PULL - self._asked - len(self._waiting)
+        if self._broken or room < PULL // 2:
+            return
+        body = json.dumps({"batch": room, "max_bytes": PULL_BYTES, "expires": _EXPIRES_S * 10**9}).encode()
+        try:
+            await self._nats.publish(f"{_API}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}", body, self._inbox)
+            self._asked += room
+        except (nats.errors.Error, OSError):
+            self._broken = True
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if not message.reply:
+            if message.subject == self._inbox:
+                self._on_status(message.headers or {})
+            return
+        fields = message.reply.split(".")
+        at = 5 if len(fields) == 9 else 7
+        if self._broken or fields[at - 2] != self._consumer:
+            return
+        sequence, delivered = int(fields[at]), int(fields[at + 1])
+        if delivered != self._delivered + 1:
+            # Something between was lost on the way; nothing after it may be used.
+            self._broken = True
+            self._arrived.set()
+            return
+        self._delivered = delivered
+        self._asked -= 1
+        self.sequence = sequence
+        self.pending = int(fields[at + 3])
+        self._waiting.append(Message(message.subject, message.data, sequence))
+        if len(self._waiting) >= self._wanted or self._asked <= PULL // 4:
+            self._arrived.set()
+
+    def _on_status(self, headers: dict[str, str]) -> None:
+        """A pull ended: 404, 408 and too many bytes end it in peace, anything else means the consumer is gone."""
+        self._asked -= min(int(headers.get("Nats-Pending-Messages", self._asked)), self._asked)
+        peace = headers.get("Status") in ("404", "408", "100") or "MaxBytes" in headers.get("Description", "")
+        self._broken = self._broken or not peace
+        self._arrived.set()
+
+    async def _check(self) -> None:
+        """After silence: the consumer may be gone with the server, or its pull lost."""
+        self._heard_at = asyncio.get_running_loop().time()
+        try:
+            info = await request(self._nats, f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        except StreamAnswer:
+            self._broken = True
+            return
+        except (nats.errors.Error, OSError, TimeoutError):
+            return
+        self.pending = info.get("num_pending", 0)
+        if not info.get("num_waiting") or self.pending or info["delivered"]["consumer_seq"] != self._delivered:
+            self._broken = True
+
+    async def close(self) -> None:
+        """Stop reading; the server forgets the consumer by itself."""
+        self._broken = True
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            try:
+                await subscription.unsubscribe()
+            except (nats.errors.Error, OSError):
+                _log.info("reader_unsubscribe_failed", stream=self._stream)
