@@ -179,7 +179,7 @@ def instruments(body: bytes) -> list[Instrument]:
         tick = next((f.tickSize for f in it.filters if f.filterType == "PRICE_FILTER"), 0.0)
         step = next((f.stepSize for f in it.filters if f.filterType == "LOT_SIZE"), 0.0)
         try:
-            plain = _derivative(it.symbol, it.baseAsset, it.quoteAsset, it.marginAsset) if it.contractType else (
+            plain = _derivative(it.symbol, it.baseAsset, it.quoteAsset, it.marginAsset) if it.marginAsset else (
                 _spot(it.symbol, it.baseAsset, it.quoteAsset)
             )  # fmt: skip
         except symbols.SymbolError:

@@ -71,8 +71,8 @@ class Freshness:
     def __init__(self, feeds: dict[str, tuple[Feed, float]], now: float) -> None:
         self._feeds = feeds
         self._watches = {topic: Watch(silence_s_max, now) for topic, (_, silence_s_max) in feeds.items()}
-        bounds = [silence_s_max for _, silence_s_max in feeds.values()]
-        self._whole = Watch(min(bounds) if bounds and min(bounds) > 0 else 0.0, now)
+        bounds = [silence_s_max for _, silence_s_max in feeds.values() if silence_s_max > 0.0]
+        self._whole = Watch(min(bounds, default=0.0), now)
 
     def check(self, now: float) -> tuple[list[str], str]:
         """Topics to subscribe again, and why to reconnect (empty: no need)."""

@@ -22,7 +22,7 @@ from producers._spool import Spool
 from schemas import names
 from schemas.events import Clock, Event
 
-FLUSH_S = 0.004
+FLUSH_S = 0.01
 AWAY_FLUSH_S = 0.05
 AWAY_S_MAX = 1.0
 """Away for longer: what waits goes to disk, so that it survives us."""

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
+from producers._claim import claim
 from producers._connection import Connection, Surroundings, backoff_s
 from producers._exchange import Channel, Options, Setup, directory, load
 from producers._feeds import Feed, Feeds
@@ -37,7 +38,10 @@ class Worker:
         self, exchange: str, words: Sequence[str], name: str, settings: Settings, nats: Client, around: Surroundings,
         health: dict[str, Any],
     ) -> None:  # fmt: skip
-        self._id, self._declared = exchange, load(exchange)
+        try:
+            self._id, self._declared = exchange, load(exchange)
+        except KeyError as error:
+            raise ConfigError("configuration", f"exchanges.{exchange}", "there is no producer for it") from error
         self._its: ExchangeSettings = settings.exchanges.get(exchange) or ExchangeSettings()
         self._around, self._health = around, health
         wanted = self._its.channels or list(self._declared.channels)
@@ -46,7 +50,8 @@ class Worker:
         feeds = Feeds(self._directory)
         self._setup = Setup(exchange, feeds, _options(self._its, settings))
         data = Path(settings.data_dir)
-        spool = Spool(data / "spool", f"{exchange}-{name}", settings.producer.spool)
+        self._claim = claim(data / "spool", f"{exchange}-{name}")
+        spool = Spool(data / "spool", self._claim.stem, settings.producer.spool)
         self._outbox = Outbox(
             nats, spool, memory=settings.producer.memory, clock=around.clock, monotonic=around.monotonic,
             sleep=around.sleep,
@@ -65,12 +70,15 @@ class Worker:
 
     async def run(self) -> None:
         """Work until told to stop; then send or spool what is left. Raises ConfigError if no symbol exists."""
-        outbox = asyncio.create_task(self._outbox.run())
+        outbox = self._sending = asyncio.create_task(self._outbox.run())
         try:
+            if not self._channels:
+                await self._around.stop.wait()
             async with asyncio.TaskGroup() as tasks:
-                self._directory.learn(await self._registry.load())
-                self._reconcile(tasks)
-                tasks.create_task(self._refresh(tasks))
+                if self._channels:
+                    self._directory.learn(await self._registry.load())
+                    self._reconcile(tasks)
+                    tasks.create_task(self._refresh(tasks))
                 tasks.create_task(self._tick())
                 for word, channel in self._channels.items():
                     self._poll(word, channel, tasks)
@@ -78,9 +86,10 @@ class Worker:
             raise group.exceptions[0] from None
         finally:
             self._outbox.stop()
-            await asyncio.gather(outbox, return_exceptions=False)
+            await asyncio.gather(outbox, return_exceptions=True)
             await self._outbox.close(CLOSE_S_MAX)
             await self._rest.close()
+            self._claim.release()
             self._report()
 
     # --- symbols -----------------------------------------------------------------------------------------------
@@ -182,6 +191,8 @@ class Worker:
         """Once a second: the exchange's clock, holes, health."""
         while not self._around.stop.is_set():
             await self._around.pause(1.0)
+            if self._sending.done():
+                self._sending.result()  # publishing must not end before we do: pass on what ended it
             now = self._around.clock()
             latest = max((connection.latest for connection in self._connections), default=0)
             if self._with_clock and latest > self._told:
