@@ -64,7 +64,10 @@ def process(settings: Settings, *command: str, **extra: str) -> Iterator[psutil.
     try:
         yield psutil.Process(child.pid)
         if child.poll() not in (None, 0):
-            raise RuntimeError(f"{command} ended with {child.returncode}: {log.read_text()[-1500:]}")
+            raise RuntimeError(f"{command} ended with {child.returncode}")
+    except (TimeoutError, RuntimeError) as error:
+        error.add_note(f"{' '.join(command)}: {log.read_text()[-1500:]}")
+        raise
     finally:
         if child.poll() is None:
             child.terminate()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from itertools import count
 from typing import Any, Literal
 
 import msgspec
@@ -20,8 +21,8 @@ from questdb import Sender, TimestampMicros
 
 from schemas.events import Trade
 
-WINDOW, FLUSH_S, PULL = 512, 0.004, 2_000
-SUBJECT, STREAM, TABLE = "md.trade.bare", "BARE", "trades"
+WINDOW, FLUSH_S, PULL, LINES_MAX = 512, 0.004, 2_000, 2_000
+SUBJECT, STREAM, TABLE = "bare.trade", "BARE", "bare"
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -42,9 +43,9 @@ _TRADES = msgspec.json.Decoder(Trade).decode_lines
 _ENCODE = msgspec.json.Encoder().encode
 
 
-async def produce(url: str, ws_url: str, count: int, transport: Literal["websockets", "picows"]) -> None:
+async def produce(url: str, ws_url: str, trades: int, transport: Literal["websockets", "picows"]) -> None:
     """Frames to lines; a buffer per symbol, flushed every 4 ms as one message, 512 acks outstanding."""
-    client = await nats.connect(url, pending_size=64 << 20)
+    client = await nats.connect(url, user="admin", password="", pending_size=64 << 20)
     inbox = client.new_inbox()
     outstanding = 0
     room = asyncio.Event()
@@ -67,20 +68,20 @@ async def produce(url: str, ws_url: str, count: int, transport: Literal["websock
             buffer = buffers[d.s] = []
         buffer.append(line)
         done += 1
-        if done >= count:
+        if done >= trades:
             frames_over.set()
 
     async def flush() -> None:
         nonlocal outstanding
         sent = 0
         while not (frames_over.is_set() and not any(buffers.values()) and outstanding == 0):
-            for symbol, buffer in buffers.items():
+            for symbol, buffer in list(buffers.items()):
                 if not buffer:
                     continue
                 while outstanding >= WINDOW:
                     room.clear()
                     await room.wait()
-                lines, buffers[symbol] = buffer, []
+                lines, buffers[symbol] = buffer[:LINES_MAX], buffer[LINES_MAX:]
                 sent += 1
                 outstanding += 1
                 await client.publish(
@@ -100,8 +101,10 @@ async def _read(ws_url: str, transport: str, on_frame: Any) -> None:
         from websockets.asyncio.client import connect
 
         async with connect(ws_url, compression=None, max_queue=None) as socket:
-            while True:
+            for number in count():
                 on_frame(await socket.recv(decode=False))
+                if number % 256 == 0:  # recv() does not yield while frames are waiting
+                    await asyncio.sleep(0)
     from picows import WSFrame, WSListener, WSTransport, ws_connect
 
     class Listener(WSListener):  # type: ignore[misc]  # picows has no types
@@ -114,7 +117,7 @@ async def _read(ws_url: str, transport: str, on_frame: Any) -> None:
 
 async def _pull(url: str, durable: str, count: int, batch: Any) -> None:
     """Own continuous pull: ask again at half; ``batch(messages)`` is called with what has arrived."""
-    client = await nats.connect(url, pending_size=64 << 20)
+    client = await nats.connect(url, user="admin", password="", pending_size=64 << 20)
     context = client.jetstream()
     await context.add_consumer(
         STREAM, durable_name=durable, ack_policy="explicit", max_ack_pending=50_000, filter_subject=f"{SUBJECT}.>"
