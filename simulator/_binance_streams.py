@@ -182,7 +182,8 @@ class Instrument:
         prices = f'"o":"{price(made.open)}","c":"{price(made.close)}","h":"{price(made.high)}","l":"{price(made.low)}"'
         sums = f'"v":"{quantity(made.volume)}","n":{made.trades},"x":{_FLAGS[closed]},"q":"{value(made.value)}"'
         bought = f'"V":"{quantity(made.buy_volume)}","Q":"{value(made.buy_value)}","B":"0"'
-        names = f'"s":"{self.symbol}","i":"{interval}","f":{made.first_id},"L":{made.last_id}'
+        first, last = (made.first_id, made.last_id) if made.trades else (-1, -1)
+        names = f'"s":"{self.symbol}","i":"{interval}","f":{first},"L":{last}'
         candle_text = f"{{{times},{names},{prices},{sums},{bought}}}"
         return f'{{"e":"kline","E":{now}{zeros},"s":"{self.symbol}","k":{candle_text}}}'
 

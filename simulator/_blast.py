@@ -38,8 +38,8 @@ def chunks(lines: Iterable[bytes], size: int = CHUNK) -> list[bytes]:
 
 def looped(lines: Sequence[bytes], rounds: int, id_key: str = "t", symbol_key: str = "s") -> Iterator[bytes]:
     """The lines ``rounds`` times over; in each round a symbol's ids (integers under ``id_key``) go on from the last."""
-    number = re.compile(rb'("%s":)(\d+)' % id_key.encode())
-    name = re.compile(rb'"%s":"([^"]+)"' % symbol_key.encode())
+    number = re.compile(rb'("%s":\s*)(\d+)' % id_key.encode())
+    name = re.compile(rb'"%s":\s*"([^"]+)"' % symbol_key.encode())
     parsed = [(line, name.search(line), number.search(line)) for line in lines]
     ids: dict[bytes, list[int]] = {}
     for _, symbol, found in parsed:

@@ -79,7 +79,10 @@ def preceding(interval: str, open_ms: int) -> int:
 
 
 def candle(tape: Tape, open_ms: int, close_ms: int, until_ms: int) -> Candle | None:
-    """What traded from ``open_ms`` to before ``close_ms``, as far as it is known at ``until_ms`` (inclusive)."""
+    """What traded from ``open_ms`` to before ``close_ms``, as far as it is known at ``until_ms`` (inclusive).
+
+    Without trades it is flat at the last price; before the first trade, and in the future, there is none.
+    """
     end_ms = min(close_ms, until_ms + 1)
     first_minute, head = divmod(max(open_ms, START_MS), MINUTE_MS)
     last_minute, tail = divmod(end_ms, MINUTE_MS)
@@ -93,7 +96,12 @@ def candle(tape: Tape, open_ms: int, close_ms: int, until_ms: int) -> Candle | N
         rows.append(_part(tape, last_minute, open_ms, end_ms))
     present = np.concatenate([row for row in rows if row is not None] or [np.empty((0, 8), dtype=np.int64)])
     first, last = id_at(tape, open_ms - 1) + 1, id_at(tape, end_ms - 1)
-    return Candle._make((open_ms, close_ms, *_fold(present), first, last)) if len(present) else None
+    if len(present):
+        return Candle._make((open_ms, close_ms, *_fold(present), first, last))
+    if last == 0 or open_ms > until_ms:
+        return None
+    flat = last_trade(tape, end_ms - 1)[1]
+    return Candle(open_ms, close_ms, flat, flat, flat, flat, 0, 0, 0, 0, first, last)
 
 
 async def candles(

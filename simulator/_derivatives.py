@@ -8,6 +8,8 @@ from simulator._noise import key, scatter_one, wander
 from simulator._tape import Tape
 
 HOUR_MS = 3_600_000
+_SPELL_MS = 60 * HOUR_MS
+"""How long the mood of a market lasts."""
 
 
 def index_price(tape: Tape, time_ms: int) -> float:
@@ -34,9 +36,11 @@ def next_funding(tape: Tape, time_ms: int) -> int:
 
 
 def funding_rate(tape: Tape, end_ms: int) -> float:
-    """The rate settled at ``end_ms``, a multiple of the period: to eight decimals, either sign, near 0.01 %."""
+    """The rate settled at ``end_ms``, a multiple of the period: to eight decimals, of either sign."""
     seed = key(tape.market.seed, "funding", tape.listing.exchange, tape.listing.symbol)
-    return round(0.0001 + float(wander(seed, end_ms // HOUR_MS, 1, 0.0000008)[0]), 8)
+    spell, rest = divmod(end_ms, _SPELL_MS)
+    left, right, own = (scatter_one(seed, place) / 2**64 - 0.5 for place in (spell, spell + 1, -end_ms))
+    return round(0.00006 + 0.0005 * (left + (right - left) * rest / _SPELL_MS) + 0.00004 * own, 8)
 
 
 def predicted_rate(tape: Tape, time_ms: int) -> float:

@@ -42,6 +42,6 @@ MALFORMED: Mapping[str, Callable[[Message, random.Random], Message]] = {
     "negative": _number(b'"-1.5"'),
     "zero": _number(b'"0.00"'),
     "object": _number(b'{"surprise":[]}'),
-    "symbol": lambda good, _: Message(_SYMBOL.sub(b'"<script>.*>../\\u0000"', good.body)),
+    "symbol": lambda good, _: Message(_SYMBOL.sub(lambda _: b'"<script>.*>../\\u0000"', good.body)),
 }
 """By variant: (the good message, rng) → the bad one."""
