@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import structlog
 
-from producers._exchange import Exchange, FrameError, Session, Setup, SubscriptionRejected
+from producers._exchange import Exchange, FrameError, Limits, Session, Setup, SubscriptionRejected
 from producers._feeds import Feed
 from producers._freshness import Freshness
 from producers._revisions import Sink
@@ -57,6 +57,16 @@ async def first(waits: Sequence[Awaitable[Any]]) -> None:
 def backoff_s(attempt: int, rng: random.Random) -> float:
     """Seconds before attempt ``attempt`` (1 = the first retry): doubling, capped, jittered."""
     return float(min(BACKOFF_S_MAX, BACKOFF_S_FIRST * 2.0 ** min(attempt - 1, 16)) * rng.uniform(0.5, 1.0))
+
+
+def batches(topics: Sequence[str], limits: Limits) -> Iterator[list[str]]:
+    """Topics as the exchange takes them in one request."""
+    groups: dict[str, list[str]] = {}
+    for topic in topics:
+        groups.setdefault(limits.together(topic), []).append(topic)
+    for group in groups.values():
+        for start in range(0, len(group), limits.topics_per_request):
+            yield group[start : start + limits.topics_per_request]
 
 
 class Connection:
@@ -146,12 +156,11 @@ class Connection:
 
     async def _subscribe(self, link: Link, session: Session, topics: list[str]) -> None:
         """Subscribe in requests the exchange accepts, no faster than it allows."""
-        limits = self._exchange.limits
-        for start in range(0, len(topics), limits.topics_per_request):
+        for batch in batches(topics, self._exchange.limits):
             if link.ended.done() or self._around.stop.is_set():
                 return
-            link.send(session.subscribe(topics[start : start + limits.topics_per_request]))
-            await self._around.pause(1.0 / limits.requests_per_s)
+            link.send(session.subscribe(batch))
+            await self._around.pause(1.0 / self._exchange.limits.requests_per_s)
 
     async def _watch(self, link: Link, session: Session) -> tuple[str, bool]:
         """Stand by until the connection ends or has to."""
@@ -178,7 +187,9 @@ class Connection:
             self.state["silent"] = freshness.silent(now)
             if why:
                 return why, False
-            await self._again(link, session, stale)
+            broken = [topic for topic in session.broken if topic in self._topics]
+            session.broken.clear()
+            await self._again(link, session, [*stale, *(topic for topic in broken if topic not in stale)])
             self._retire(now)
         return "stopped", False
 
@@ -202,8 +213,8 @@ class Connection:
         while session.replies:
             link.send(session.replies.popleft())
         dropped, self._dropped = self._dropped, []
-        if dropped:
-            link.send(session.unsubscribe(dropped))
+        for batch in batches(dropped, self._exchange.limits):
+            link.send(session.unsubscribe(batch))
         rejections, self._rejections = self._rejections, []
         for rejection in rejections:
             if len(rejection.topics) > 1:  # one of them is bad: asking one by one tells which
@@ -216,9 +227,8 @@ class Connection:
     async def _again(self, link: Link, session: Session, topics: list[str]) -> None:
         if topics:
             log.warning("resubscribing", url=self._url, topics=topics[:10], count=len(topics))
-            size = self._exchange.limits.topics_per_request
-            for start in range(0, len(topics), size):
-                link.send(session.unsubscribe(topics[start : start + size]))
+            for batch in batches(topics, self._exchange.limits):
+                link.send(session.unsubscribe(batch))
                 await self._around.pause(1.0 / self._exchange.limits.requests_per_s)
             await self._subscribe(link, session, topics)
 

@@ -16,6 +16,7 @@ import msgspec
 from producers._feeds import Directory, Feeds
 from schemas.events import Coverage, Event
 from schemas.instruments import Instrument
+from schemas.names import CHANNELS
 from schemas.symbols import SIMULATED
 
 
@@ -42,7 +43,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     book_every: int = 1_000_000
     funding_every: int = 60_000_000
     open_interest_every: int = 60_000_000
+    klines_every: int = 10_000_000
     intervals: tuple[str, ...] = ("1m",)
+    channels: frozenset[str] = frozenset(CHANNELS)
+    """What is asked for: a message that serves several channels yields events of these only."""
 
 
 class Setup(NamedTuple):
@@ -62,6 +66,8 @@ class Session(Protocol):
     """Latest exchange time seen, µs; 0 before the first."""
     ending: str
     """Why the exchange said that it will close, empty as long as it did not."""
+    broken: set[str]
+    """Topics whose state is lost, such as a book with a hole in its chain: the loop subscribes them anew."""
 
     def subscribe(self, topics: Sequence[str]) -> bytes:
         """The request for these topics."""
@@ -81,18 +87,26 @@ class Topic(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A REST request, with the exchange's own full URL and its weight in the host's budget."""
+    """A REST request, with the exchange's own full URL and its weight in the host's budget.
+
+    ``symbol`` (the exchange's spelling) and ``interval`` say what it asks for where the answer does not.
+    """
 
     url: str
     weight: int = 1
     symbol: str = ""
+    interval: str = ""
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel, or knowledge sessions need, that only REST has. ``every_s`` 0 means the channel's configured pace."""
+    """A channel, or knowledge sessions need, that only REST has. ``every_s`` 0 means the channel's configured pace.
 
-    requests: Callable[[Sequence[str]], Sequence[Request]]
-    parse: Callable[[bytes, int, Setup], Sequence[Event]]
+    ``requests(natives, setup, now)`` gives what to ask at ``now`` (µs), ``parse(body, request, received, setup)``
+    the events of an answer.
+    """
+
+    requests: Callable[[Sequence[str], Setup, int], Sequence[Request]]
+    parse: Callable[[bytes, Request, int, Setup], Sequence[Event]]
     every_s: float = 0.0
 
 
@@ -114,6 +128,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     topics_per_connection: int = 200
     topics_per_request: int = 50
     requests_per_s: float = 2.0
+    together: Callable[[str], str] = lambda _: ""
+    """Topics share a request only where this says the same of them: for exchanges that take a channel at a time."""
     connects_per_s: float = 0.5
     lifetime_s: float = 23 * 3600.0
     """A connection is replaced, new one first, before the exchange cuts it."""

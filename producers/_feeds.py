@@ -87,8 +87,8 @@ class Directory:
 class Feed:
     """One (channel, symbol): how many frames came, the id expected next, the slot last filled."""
 
-    __slots__ = ("channel", "content", "expected", "frames", "holes", "instrument", "native", "repeats", "resets",
-                 "seen", "slot", "symbol")  # fmt: skip
+    __slots__ = ("breaks", "channel", "content", "expected", "frames", "holes", "instrument", "native", "repeats",
+                 "resets", "seen", "slot", "symbol")  # fmt: skip
 
     def __init__(self, channel: str, native: str, instrument: Instrument) -> None:
         self.channel, self.native, self.symbol = channel, native, instrument.symbol
@@ -105,6 +105,8 @@ class Feed:
         self.holes: deque[tuple[int, int, int, int, int]] = deque(maxlen=HOLES_MAX)
         """Ids not seen: first, last, timestamps either side, when it was noticed."""
         self.repeats = self.resets = 0
+        self.breaks = 0
+        """Times its book lost the chain and had to be asked for anew."""
 
     def step(self, number: int, timestamp: int, received: int) -> None:
         """Follow a dense id. Late ids close their part of a hole again: reordering is not a gap."""
@@ -119,6 +121,14 @@ class Feed:
                 return
         self.expected = number + 1
         self.seen = timestamp
+
+    def exists(self, number: int, timestamp: int, received: int) -> bool:
+        """Follow an id the exchange only speaks of; whether it, or one before it, has not been seen."""
+        if not 0 <= self.expected <= number:
+            return False
+        self.holes.append((self.expected, number, self.seen, timestamp, received))
+        self.expected, self.seen = number + 1, timestamp
+        return True
 
     def _late(self, number: int) -> None:
         for index, (first, last, before, after, noticed) in enumerate(self.holes):

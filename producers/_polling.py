@@ -33,7 +33,7 @@ class Polling:
         failures = 0
         while not self._around.stop.is_set():
             failed = False
-            for request in self._poll.requests(self._natives()):
+            for request in self._poll.requests(self._natives(), self._setup, self._around.clock()):
                 if self._around.stop.is_set():
                     return
                 failed |= not await self._ask(request)
@@ -53,7 +53,7 @@ class Polling:
             log.warning("poll_failed", channel=self.name, symbol=request.symbol, error=str(error)[:300])
             return False
         try:
-            for event in self._poll.parse(body, self._around.clock(), self._setup):
+            for event in self._poll.parse(body, request, self._around.clock(), self._setup):
                 self._sink.add(event)
                 self.counts["events"] += 1
         except _UNREADABLE as error:

@@ -31,6 +31,7 @@ class BaseSession:
         self.replies: deque[bytes] = deque(maxlen=100)
         self.latest = 0
         self.ending = ""
+        self.broken: set[str] = set()
 
     def parse(self, raw: bytes, received: int) -> Sequence[Event]:
         """Events of one frame; ``received`` 0 means there is no clock (offline decoding)."""
@@ -70,6 +71,32 @@ class BaseSession:
             raise FrameError(f"impossible trade id {number} or fills {fills}", kind="trade")
         return Trade(
             self.exchange, feed.symbol, timestamp, received, str(number), price, quantity, value, sold, fills
+        )  # fmt: skip
+
+    def at_text(self, text: str, received: int) -> int:
+        """Microseconds of an exchange's ISO 8601 time, whatever its number of digits; what is finer is cut off."""
+        try:
+            return self.at(time.parse(text), received)
+        except (ValueError, OverflowError) as error:
+            raise FrameError(f"unreadable time {text[:NAME_MAX]!r}") from error
+
+    def fill(
+        self, feed: Feed, timestamp: int, received: int, name: str, price: float, size: float, sold: bool
+    ) -> Trade:
+        """A trade by the exchange's own id, its ``size`` in the exchange's unit (``sized``)."""
+        quantity, value = sized(feed, price, size, "trade")
+        if not 0 < len(name) <= NAME_MAX:
+            raise FrameError(f"impossible trade id {name[:NAME_MAX]!r}", kind="trade")
+        return Trade(self.exchange, feed.symbol, timestamp, received, name, price, quantity, value, sold)
+
+    def forced(
+        self, feed: Feed, timestamp: int, received: int, name: str, side: Side, price: float, size: float,
+        coverage: Coverage,
+    ) -> Liquidation:  # fmt: skip
+        """A liquidation as ``liquidation`` makes it, its ``size`` in the exchange's unit (``sized``)."""
+        quantity, value = sized(feed, price, size, "liquidation")
+        return Liquidation(
+            self.exchange, feed.symbol, timestamp, received, name, side, price, quantity, value, coverage
         )  # fmt: skip
 
     def liquidation(
@@ -127,6 +154,25 @@ class BaseSession:
         feed.slot, feed.content = max(slot, feed.slot), next_funding
         hours = self.feeds.directory.hours.get(feed.native)
         return [Funding(self.exchange, feed.symbol, t, received, rate, hours, next_funding, mark, index) for t in times]
+
+
+def sized(feed: Feed, price: float, size: float, kind: str = "frame") -> tuple[float, float]:
+    """Quantity (base units) and value (quote units) of ``size`` contracts, by the instrument's contract size.
+
+    A linear contract is worth base units, an inverse one quote units. Raises FrameError where not finite and positive.
+    """
+    contract = feed.instrument.contract_size
+    if not (price > 0.0 and size > 0.0):
+        raise FrameError(f"price {price!r} and size {size!r} are not finite and positive", kind=kind)
+    if feed.instrument.inverse:
+        value = size * contract
+        quantity = value / price
+    else:
+        quantity = size * contract if contract != 1.0 else size
+        value = price * quantity
+    if not (0.0 < quantity < inf and 0.0 < value < inf and price < inf):
+        raise FrameError(f"price {price!r} and size {size!r} are not finite and positive", kind=kind)
+    return quantity, value
 
 
 def open_interest(

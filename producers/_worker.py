@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Worker:
         self._channels = {w: c for w, c in self._declared.channels.items() if w in words and w in wanted}
         self._directory = directory(self._declared, exchange)
         feeds = Feeds(self._directory)
-        self._setup = Setup(exchange, feeds, _options(self._its, settings))
+        self._setup = Setup(exchange, feeds, _options(self._its, settings, self._channels))
         data = Path(settings.data_dir)
         self._claim = claim(data / "spool", f"{exchange}-{name}")
         spool = Spool(data / "spool", self._claim.stem, settings.producer.spool)
@@ -136,7 +136,9 @@ class Worker:
                 feed = self._setup.feeds.channel(word)[native]
                 assert channel.topics is not None
                 for url, name in channel.topics(native, self._setup.options):
-                    by_url.setdefault(redirected(url, self._its.ws_url), {})[name] = (feed, channel.silence_s_max)
+                    # A topic may serve several channels; the first of them watches over it.
+                    topics = by_url.setdefault(redirected(url, self._its.ws_url), {})
+                    topics.setdefault(name, (feed, channel.silence_s_max))
         size = self._declared.limits.topics_per_connection
         for url, topics in by_url.items():
             names = list(topics)
@@ -179,9 +181,10 @@ class Worker:
 
     # --- the rest ----------------------------------------------------------------------------------------------
     def _poll(self, word: str, channel: Channel, tasks: asyncio.TaskGroup) -> None:
-        paces = {"open_interest": self._setup.options.open_interest_every}
+        options = self._setup.options
+        paces = {"open_interest": options.open_interest_every, "klines": options.klines_every}
         for poll in filter(None, (channel.poll, channel.knowledge)):
-            every_us = int(poll.every_s * time.SECOND) or paces.get(word, self._setup.options.funding_every)
+            every_us = int(poll.every_s * time.SECOND) or paces.get(word, options.funding_every)
             polling = Polling(word, poll, self._setup, lambda: self._natives, every_us, self._rest, self._sink,
                               self._around)  # fmt: skip
             self._polls.append(polling)
@@ -209,6 +212,7 @@ class Worker:
             exchange=self._id, symbols=len(self._natives), unknown=self._unknown, outbox=self._outbox.health(),
             rest=self._rest.counts, exchange_time=self._told, frames=sum(feed.frames for feed in feeds),
             repeats=sum(feed.repeats for feed in feeds), resets=sum(feed.resets for feed in feeds),
+            breaks=sum(feed.breaks for feed in feeds),
             connected=sum(state["connected"] for state in states), connections=len(states),
             reconnects=sum(state["reconnects"] for state in states),
             bad_frames=sum(state["bad_frames"] for state in states),
@@ -218,8 +222,9 @@ class Worker:
         )  # fmt: skip
 
 
-def _options(its: ExchangeSettings, settings: Settings) -> Options:
+def _options(its: ExchangeSettings, settings: Settings, channels: Iterable[str]) -> Options:
     return Options(
         book_depth=its.book_depth, book_every=its.book_every, funding_every=settings.poll.funding,
         open_interest_every=settings.poll.open_interest, intervals=tuple(settings.klines.intervals),
+        klines_every=settings.klines.poll, channels=frozenset(channels),
     )  # fmt: skip

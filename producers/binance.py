@@ -222,25 +222,25 @@ def _kline_topics(native: str, options: Options, *, url: str) -> Sequence[Topic]
     return [Topic(url, f"{native.lower()}@kline_{word}") for word in options.intervals if word in _INTERVALS]
 
 
-def _open_interest_requests(natives: Sequence[str]) -> Sequence[Request]:
+def _open_interest_requests(natives: Sequence[str], _: Setup, __: int) -> Sequence[Request]:
     return [Request(f"{_FUTURES_REST}/fapi/v1/openInterest?symbol={native}", 1, native) for native in natives]
 
 
-def _open_interest(body: bytes, received: int, setup: Setup) -> Sequence[Event]:
+def _open_interest(body: bytes, _: Request, received: int, setup: Setup) -> Sequence[Event]:
     it = wire.decode_open_interest(body)
     feed = setup.feeds.channel("open_interest")[it.symbol]
     feed.frames += 1
     return open_interest(setup, feed, time.micros(it.time), received, it.openInterest)
 
 
-def _funding_info(body: bytes, _: int, setup: Setup) -> Sequence[Event]:
+def _funding_info(body: bytes, _: Request, __: int, setup: Setup) -> Sequence[Event]:
     # Only symbols whose interval was ever changed are listed; about the others the venue says nothing.
     setup.feeds.directory.hours.update({it.symbol: it.fundingIntervalHours for it in wire.decode_funding_info(body)})
     return ()
 
 
 _FUNDING_INFO = Poll(
-    requests=lambda _: (Request(f"{_FUTURES_REST}/fapi/v1/fundingInfo"),), parse=_funding_info, every_s=3600.0
+    requests=lambda *_: (Request(f"{_FUTURES_REST}/fapi/v1/fundingInfo"),), parse=_funding_info, every_s=3600.0
 )
 
 _BINANCE = Exchange(
