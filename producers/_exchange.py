@@ -96,6 +96,8 @@ class Request(NamedTuple):
     weight: int = 1
     symbol: str = ""
     interval: str = ""
+    body: bytes = b""
+    """JSON to POST; empty: a GET."""
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):

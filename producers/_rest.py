@@ -51,7 +51,7 @@ class RestClient:
             await self._sleep(wait_s)
         self.counts["requests"] += 1
         try:
-            return await self._fetch(url, budget)
+            return await self._fetch(url, request.body, budget)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.counts["errors"] += 1
             raise RestError(url, 0, f"{type(error).__name__}: {error}") from error
@@ -64,20 +64,23 @@ class RestClient:
         if self._client is not None:
             await self._client.close()
 
-    async def _fetch(self, url: str, budget: Budget) -> bytes:
+    async def _fetch(self, url: str, body: bytes, budget: Budget) -> bytes:
         if self._client is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
             self._client = aiohttp.ClientSession(timeout=timeout, auto_decompress=True)
-        async with self._client.get(url, allow_redirects=False) as answer:
-            body = bytearray()
+        method, headers = ("POST", {"Content-Type": "application/json"}) if body else ("GET", {})
+        async with self._client.request(
+            method, url, data=body or None, headers=headers, allow_redirects=False
+        ) as answer:
+            parts = bytearray()
             async for part in answer.content.iter_chunked(1 << 16):
-                body += part
-                if len(body) > BODY_BYTES_MAX:
+                parts += part
+                if len(parts) > BODY_BYTES_MAX:
                     raise RestError(url, answer.status, f"more than {BODY_BYTES_MAX} bytes")
             if answer.status in _BANNED:
                 self.counts["banned"] += 1
                 budget.ban(_retry_s(answer.headers.get("Retry-After")))
-            found = bytes(body)
+            found = bytes(parts)
             if answer.status != 200:
                 raise RestError(url, answer.status, found[:200].decode("utf-8", "replace"))
             if found.lstrip()[:1] not in (b"{", b"["):

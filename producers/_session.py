@@ -5,6 +5,7 @@ Builders refuse what must not enter the log: numbers that are not finite and pos
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from math import inf, isfinite
@@ -21,6 +22,7 @@ _BUGS = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, As
 _LATEST = 4_102_444_800 * time.SECOND
 """2100-01-01: the bound where there is no clock to compare with."""
 NAME_MAX = 128
+_ID = re.compile(r"[!-~]{1,128}")
 
 
 class BaseSession:
@@ -52,9 +54,19 @@ class BaseSession:
 
     def at(self, value: int, received: int) -> int:
         """Microseconds of an exchange's time; raises FrameError where it is impossible."""
-        timestamp = time.micros(value)
+        return self._possible(time.micros(value), received)
+
+    def at_text(self, text: str, received: int) -> int:
+        """Microseconds of an exchange's ISO 8601 time, whatever its number of digits; what is finer is cut off."""
+        try:
+            timestamp = time.parse(text)
+        except (ValueError, OverflowError) as error:
+            raise FrameError(f"unreadable time {text[:NAME_MAX]!r}") from error
+        return self._possible(timestamp, received)
+
+    def _possible(self, timestamp: int, received: int) -> int:
         if not time.EARLIEST <= timestamp <= (received + time.AHEAD_MAX if received else _LATEST):
-            raise FrameError(f"impossible timestamp {value}")
+            raise FrameError(f"impossible timestamp {timestamp}")
         if timestamp > self.latest:
             self.latest = timestamp
         return timestamp
@@ -73,19 +85,12 @@ class BaseSession:
             self.exchange, feed.symbol, timestamp, received, str(number), price, quantity, value, sold, fills
         )  # fmt: skip
 
-    def at_text(self, text: str, received: int) -> int:
-        """Microseconds of an exchange's ISO 8601 time, whatever its number of digits; what is finer is cut off."""
-        try:
-            return self.at(time.parse(text), received)
-        except (ValueError, OverflowError) as error:
-            raise FrameError(f"unreadable time {text[:NAME_MAX]!r}") from error
-
     def fill(
         self, feed: Feed, timestamp: int, received: int, name: str, price: float, size: float, sold: bool
     ) -> Trade:
         """A trade by the exchange's own id, its ``size`` in the exchange's unit (``sized``)."""
         quantity, value = sized(feed, price, size, "trade")
-        if not 0 < len(name) <= NAME_MAX:
+        if _ID.fullmatch(name) is None:  # it becomes part of a message header
             raise FrameError(f"impossible trade id {name[:NAME_MAX]!r}", kind="trade")
         return Trade(self.exchange, feed.symbol, timestamp, received, name, price, quantity, value, sold)
 
@@ -129,9 +134,13 @@ class BaseSession:
 
     def kline(
         self, feed: Feed, timestamp: int, received: int, interval: str, prices: tuple[float, float, float, float],
-        volume: float, value: float, trades: int | None, source: Source = "ws",
+        volume: float, value: float | None, trades: int | None, source: Source = "ws",
     ) -> Kline:  # fmt: skip
-        """A closed candle; ``prices`` are open, high, low, close."""
+        """A closed candle; ``prices`` are open, high, low, close.
+
+        ``value`` None: the venue gives none, and the volume at the mean of the four prices stands for it.
+        """
+        value = volume * sum(prices) / 4.0 if value is None else value
         if not all(0.0 < price < inf for price in prices) or not (0.0 <= volume < inf and 0.0 <= value < inf):
             raise FrameError("a candle whose numbers are not finite and positive", kind="kline")
         if trades is not None and not 0 <= trades < 1 << 63:
@@ -142,17 +151,20 @@ class BaseSession:
 
     def funding(
         self, feed: Feed, timestamp: int, received: int, rate: float, next_funding: int | None,
-        mark: float | None, index: float | None,
+        mark: float | None, index: float | None, hours: float | None = None,
     ) -> Sequence[Funding]:  # fmt: skip
-        """The rate once per poll slot, with the slot's time, and at each change of ``next_funding`` with its own."""
+        """The rate once per poll slot, with the slot's time, and at each change of ``next_funding`` with its own.
+
+        ``hours`` is the interval where the venue has one for all. Without any time every frame counts.
+        """
         if not (isfinite(rate) and all(price is None or 0.0 < price < inf for price in (mark, index))):
             raise FrameError("a funding rate or price that is not finite", kind="funding")
         slot = time.floor(timestamp, self.options.funding_every)
-        times = [slot] if slot > feed.slot else []
+        times = [slot] if slot > feed.slot or slot == 0 else []
         if feed.content is not None and feed.content != next_funding and timestamp not in times:
             times.append(timestamp)
         feed.slot, feed.content = max(slot, feed.slot), next_funding
-        hours = self.feeds.directory.hours.get(feed.native)
+        hours = hours or self.feeds.directory.hours.get(feed.native)
         return [Funding(self.exchange, feed.symbol, t, received, rate, hours, next_funding, mark, index) for t in times]
 
 
@@ -178,11 +190,11 @@ def sized(feed: Feed, price: float, size: float, kind: str = "frame") -> tuple[f
 def open_interest(
     setup: Setup, feed: Feed, timestamp: int, received: int, contracts: float, value: float | None = None
 ) -> Sequence[OpenInterest]:
-    """Open interest (base units, one side) once per poll slot."""
-    if not 0.0 <= contracts < inf:
-        raise FrameError(f"open interest {contracts!r} is not finite", kind="open_interest")
+    """Open interest (base units, one side) once per poll slot. Without any time every frame counts."""
+    if not (0.0 <= contracts < inf and 0.0 <= (value or 0.0) < inf):
+        raise FrameError(f"open interest {contracts!r} or value {value!r} is not finite", kind="open_interest")
     slot = time.floor(timestamp, setup.options.open_interest_every)
-    if slot <= feed.slot:
+    if slot <= feed.slot and slot > 0:
         return ()
     feed.slot = slot
     return (OpenInterest(setup.exchange, feed.symbol, slot, received, contracts, value),)
