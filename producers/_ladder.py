@@ -1,87 +1,78 @@
-"""Order books kept from snapshots and changes, for exchanges that do not send the whole top each time."""
+"""A book kept from a snapshot and the changes after it: whole, or not published at all."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from heapq import nlargest, nsmallest
 from math import inf
 
 from producers._exchange import FrameError
-from schemas.events import Level
+from producers._feeds import Feed
+from producers._session import BaseSession, sized
+from schemas import time
+from schemas.events import Book, Level
 
-LEVELS_MAX = 100_000
-"""Of a side, where the exchange sends the whole book; the worst go first."""
-RESYNC_US = 10_000_000
-"""A book is asked for anew at most so often."""
-
-
-class Side:
-    """One side's levels. ``sign`` 1: the highest price is the best (bids); -1: the lowest (asks)."""
-
-    __slots__ = ("_depth", "_keys", "_sign", "sizes")
-
-    def __init__(self, sign: int, depth: int) -> None:
-        self._sign, self._depth = sign, depth
-        self._keys: list[float] = []  # ascending by how good they are: what changes is near the end
-        self.sizes: dict[float, float] = {}
-
-    def set(self, price: float, size: float) -> None:
-        """Put ``size`` at ``price``; 0 takes the level away. Raises FrameError for what is no level."""
-        if not (0.0 < price < inf and 0.0 <= size < inf):
-            raise FrameError(f"a level of {size!r} at {price!r}", kind="book")
-        if size:
-            if price not in self.sizes:
-                insort(self._keys, price * self._sign)
-            self.sizes[price] = size
-        elif self.sizes.pop(price, None) is not None:
-            del self._keys[bisect_left(self._keys, price * self._sign)]
-
-    def trim(self) -> None:
-        """Forget what lies beyond the depth: the exchange no longer speaks of it."""
-        surplus = len(self._keys) - self._depth
-        if surplus > 0:
-            for key in self._keys[:surplus]:
-                del self.sizes[key * self._sign]
-            del self._keys[:surplus]
-
-    def top(self, count: int) -> list[Level]:
-        """The best levels, best first."""
-        return [(price, self.sizes[price]) for price in (key * self._sign for key in self._keys[: -count - 1 : -1])]
+LEVELS_MAX = 10_000
+"""Levels a side; an exchange sends fewer, so more of them means that deletions were missed."""
+Levels = Iterable[tuple[float, ...]]
+"""Price and size first, in the exchange's units; what follows is ignored."""
 
 
 class Ladder:
-    """The book of one symbol. Not ``whole`` before a snapshot and after a break in its chain."""
+    """One symbol's book. The session checks the exchange's chain and says ``lose`` where it does not hold."""
 
-    __slots__ = ("asked", "asks", "bids", "depth", "sequence", "whole")
+    __slots__ = ("_asks", "_bids", "sequence", "whole")
 
-    def __init__(self, depth: int = LEVELS_MAX) -> None:
-        self.depth = depth
+    def __init__(self) -> None:
+        self._bids: dict[float, float] = {}
+        self._asks: dict[float, float] = {}
+        self.sequence = -1
+        """The exchange's number of the last message applied."""
         self.whole = False
-        self.sequence = 0
-        self.asked = 0
-        """When it was last asked for anew, µs."""
-        self.bids, self.asks = Side(1, depth), Side(-1, depth)
 
-    def start(self, bids: Iterable[Level], asks: Iterable[Level], sequence: int = 0) -> None:
-        """Begin with a snapshot. Levels of size 0 are none."""
-        self.whole, self.sequence = False, sequence
-        self.bids, self.asks = Side(1, self.depth), Side(-1, self.depth)
-        self.change(bids, asks)
-        self.whole = True
+    def begin(self, bids: Levels, asks: Levels, sequence: int) -> None:
+        """Start from a snapshot. Raises FrameError for a level that cannot be; the book is lost then."""
+        self.lose()
+        self.change(bids, asks, sequence)
 
-    def change(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Take in changed levels. Raises FrameError for what is no level: the book is then no longer whole."""
-        whole, self.whole = self.whole, False
-        for side, levels in ((self.bids, bids), (self.asks, asks)):
-            for price, size in levels:
-                side.set(price, size)
-            side.trim()
-        self.whole = whole
-
-    def lost(self, received: int) -> bool:
-        """Say that the chain is broken; whether it is time to ask for a new snapshot."""
+    def change(self, bids: Levels, asks: Levels, sequence: int) -> None:
+        """Set levels to new sizes, 0 deletes. Raises FrameError as ``begin``."""
         self.whole = False
-        if self.asked and received - self.asked < RESYNC_US:
-            return False
-        self.asked = received or 1
-        return True
+        _set(self._bids, bids)
+        _set(self._asks, asks)
+        self.sequence, self.whole = sequence, True
+
+    def lose(self) -> None:
+        """Forget everything: nothing is published until the next snapshot."""
+        self._bids.clear()
+        self._asks.clear()
+        self.sequence, self.whole = -1, False
+
+    def book(self, session: BaseSession, feed: Feed, timestamp: int, received: int) -> Sequence[Book]:
+        """The top of the book in base units, once per slot; nothing while it is not whole or is crossed."""
+        options = session.options
+        if not self.whole or 0 < time.floor(timestamp, options.book_every) <= feed.slot:
+            return ()
+        bids: list[Level] = nlargest(options.book_depth, self._bids.items())
+        asks: list[Level] = nsmallest(options.book_depth, self._asks.items())
+        if bids and asks and bids[0][0] >= asks[0][0]:
+            return ()
+        return session.book(feed, timestamp, received, max(self.sequence, 0), in_base(feed, bids), in_base(feed, asks))
+
+
+def in_base(feed: Feed, levels: Iterable[tuple[float, ...]]) -> list[Level]:
+    """Levels with their sizes in base units."""
+    return [(level[0], sized(feed, level[0], level[1], "book")[0]) for level in levels]
+
+
+def _set(side: dict[float, float], levels: Levels) -> None:
+    for level in levels:
+        price, size = level[0], level[1]
+        if not (0.0 < price < inf and 0.0 <= size < inf):
+            raise FrameError(f"a level of {size!r} at {price!r}", kind="book")
+        if size:
+            side[price] = size
+        else:
+            side.pop(price, None)
+    if len(side) > LEVELS_MAX:
+        raise FrameError(f"more than {LEVELS_MAX} levels", kind="book")
