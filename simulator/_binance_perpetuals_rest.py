@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from simulator import _derivatives as derivatives
-from simulator._binance_rest import History, refuse, whole
+from simulator._binance_requests import refuse, whole
+from simulator._binance_rest import History
 from simulator._binance_streams import Instrument
 from simulator._candles import DAY_MS, INTERVALS, START_MS
 from simulator._text import decimal

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from simulator._binance_requests import HOUR_MS, refuse, whole
 from simulator._binance_streams import Instrument
 from simulator._book import update_id
 from simulator._candles import (
@@ -21,26 +21,7 @@ from simulator._candles import (
     preceding,
 )  # fmt: skip
 from simulator._tape import START
-from simulator._venue import Desk, Query, RequestRefused, Route
-
-_WHOLE = re.compile(r"[0-9]{1,20}")
-HOUR_MS = 3_600_000
-TIME_MAX = 2**53
-
-
-def refuse(code: int, message: str, status: int = 400) -> RequestRefused:
-    """Binance's error body."""
-    return RequestRefused({"code": code, "msg": message}, status)
-
-
-def whole(query: Query, name: str, default: int | None = None) -> int | None:
-    """A parameter that is a non-negative integer."""
-    text = query.get(name)
-    if text is None:
-        return default
-    if not _WHOLE.fullmatch(text):
-        raise refuse(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
-    return int(text)
+from simulator._venue import Desk, Query
 
 
 @dataclass(frozen=True)
@@ -132,34 +113,6 @@ class History:
             "asks": [(price(ticks), quantity(steps)) for ticks, steps in asks],
         }
         return {"lastUpdateId": update_id(now), **times, **sides}
-
-
-def plain_routes(prefix: str) -> dict[str, Route]:
-    """``ping`` and ``time``."""
-
-    async def ping(_: Desk, __: Query) -> dict[str, Any]:
-        return {}
-
-    async def time(desk: Desk, _: Query) -> dict[str, int]:
-        return {"serverTime": desk.now_ms()}
-
-    return {f"{prefix}/ping": Route(ping), f"{prefix}/time": Route(time)}
-
-
-def depth_weight(*steps: tuple[int, int]) -> Callable[[Query], int]:
-    """What a book weighs: (limit up to, weight) in ascending order, the last for all above."""
-
-    def weight(query: Query) -> int:
-        limit = int(query["limit"]) if query.get("limit", "").isdecimal() else 100
-        return next((weight for most, weight in steps if limit <= most), steps[-1][1])
-
-    return weight
-
-
-def too_many(status: int, wait_s: int) -> dict[str, Any]:
-    """The body of 429 and 418."""
-    said = "Way too much request weight used; IP banned" if status == 418 else "Too much request weight used"
-    return {"code": -1003, "msg": f"{said}. Please use WebSocket Streams for live updates. Wait {wait_s} s."}
 
 
 def _ascending(interval: str, start: int, end: int, limit: int) -> list[int]:

@@ -13,6 +13,7 @@ from simulator._text import Texts
 from simulator._venue import Feed, Message, Slice
 
 BOOK_DEPTH_MAX = 1_000
+LEVELS_KEPT = 10_000
 _FLAGS = ("false", "true")
 _SPEEDS = {"": 1_000, "0ms": SLOT_MS, "100ms": SLOT_MS, "250ms": 250, "500ms": 500}
 
@@ -46,11 +47,19 @@ class Instrument:
         self.symbol = tape.listing.symbol
         self.texts = Texts(tape.listing, None if futures else 8)
         self.book = Book(tape)
+        self._levels: dict[tuple[int, int], str] = {}  # most of a book is as it was 100 ms ago
 
     def levels(self, side: Levels) -> str:
         """``[["price","quantity"],…]``."""
-        price, quantity = self.texts.price, self.texts.quantity
-        return "[" + ",".join([f'["{price(ticks)}","{quantity(steps)}"]' for ticks, steps in side]) + "]"
+        known = self._levels
+        if len(known) > LEVELS_KEPT:
+            known.clear()
+        return "[" + ",".join([known.get(level) or self._level(level) for level in side]) + "]"
+
+    def _level(self, level: tuple[int, int]) -> str:
+        text = f'["{self.texts.price(level[0])}","{self.texts.quantity(level[1])}"]'
+        self._levels[level] = text
+        return text
 
     def trades(self, stream: str, envelope: Envelope) -> Feed:
         """``@trade``: one message a fill."""

@@ -57,13 +57,14 @@ class Book:
     def _side(self, slot: int, best: int, direction: int, depth: int) -> Levels:
         """The best price, and behind it one price in each cell of a fixed grid, so that levels outlive moves."""
         levels = [(best, self.quantity(best, slot))]
-        spacing, cell = self._spacing, best // self._spacing + direction
-        while len(levels) < depth:
+        spacing, first, known = self._spacing, best // self._spacing + direction, self._known
+        for cell in range(first, first + direction * (depth - 1), direction):
             ticks = cell * spacing + (cell * 0x9E3779B1 >> 7) % spacing
             if ticks < 1:
                 break
-            levels.append((ticks, self.quantity(ticks, slot)))
-            cell += direction
+            level = known.get(ticks)
+            fresh = level is not None and level[0] <= slot < level[1]
+            levels.append((ticks, level[2] if level is not None and fresh else self.quantity(ticks, slot)))
         return levels
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from simulator._binance_rest import History, depth_weight, plain_routes, refuse, too_many
+from simulator._binance_requests import depth_weight, plain_routes, refuse, too_many
+from simulator._binance_rest import History
 from simulator._binance_session import BinanceSession, common_feed, connect
 from simulator._binance_streams import Envelope, Instrument
 from simulator._binance_ticker import ticker_24h

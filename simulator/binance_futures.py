@@ -9,7 +9,8 @@ from typing import Any
 
 from simulator import _binance_perpetuals as perpetuals
 from simulator._binance_perpetuals_rest import routes as perpetual_routes
-from simulator._binance_rest import History, depth_weight, plain_routes, too_many
+from simulator._binance_requests import depth_weight, plain_routes, too_many
+from simulator._binance_rest import History
 from simulator._binance_session import BinanceSession, common_feed, connect
 from simulator._binance_streams import Envelope, Instrument
 from simulator._binance_ticker import ticker_24h
