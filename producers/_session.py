@@ -180,7 +180,8 @@ def sized(feed: Feed, price: float, size: float, kind: str = "frame") -> tuple[f
         value = size * contract
         quantity = value / price
     else:
-        quantity = size * contract if contract != 1.0 else size
+        # Rounded: 3 contracts of 0.1 are 0.3, not 0.30000000000000004.
+        quantity = round(size * contract, 12) if contract != 1.0 else size
         value = price * quantity
     if not (0.0 < quantity < inf and 0.0 < value < inf and price < inf):
         raise FrameError(f"price {price!r} and size {size!r} are not finite and positive", kind=kind)
