@@ -24,7 +24,7 @@ class Book:
         self._key = key(tape.market.seed, "book", tape.listing.exchange, tape.listing.symbol)
         listing = tape.listing
         self._spacing = max(1, round(listing.coin.price / listing.tick_size) // 200_000)
-        self._step_dollars = listing.coin.price * listing.step_size
+        self._step_dollars = listing.step_dollars
         self._known: dict[int, tuple[int, int, int, int]] = {}
 
     def at(self, time_ms: int, depth: int) -> tuple[Levels, Levels]:

@@ -58,4 +58,4 @@ def open_interest(tape: Tape, time_ms: int) -> int:
     left, right = wander(seed, slot, 2, 0.0004)
     listing = tape.listing
     dollars = 6e9 * listing.coin.share * float(np.exp(left + (right - left) * rest / 300_000))
-    return max(1, round(dollars / listing.coin.price / listing.step_size))
+    return max(1, round(dollars / listing.step_dollars))

@@ -36,7 +36,8 @@ class Coin:
 class Listing:
     """An instrument as one exchange lists it.
 
-    Prices are whole ticks of ``tick`` units of 10^-``price_decimals``, quantities likewise whole steps.
+    Prices are whole ticks of ``tick`` units of 10^-``price_decimals``, quantities likewise whole steps. Quantities
+    of an ``inverse`` contract are quote units, of all others base units.
     """
 
     exchange: str
@@ -49,6 +50,7 @@ class Listing:
     tick: int = 1
     step: int = 1
     perpetual: bool = False
+    inverse: bool = False
 
     @property
     def canonical(self) -> str:
@@ -64,8 +66,13 @@ class Listing:
 
     @property
     def step_size(self) -> float:
-        """Base units of one quantity step."""
+        """Base units (inverse: quote units) of one quantity step."""
         return float(self.step / 10**self.quantity_decimals)
+
+    @property
+    def step_dollars(self) -> float:
+        """What one quantity step costs, about."""
+        return self.step_size if self.inverse else self.coin.price * self.step_size
 
     @property
     def value_decimals(self) -> int:

@@ -29,7 +29,7 @@ class Rest:
         self.counts.clear()
 
     async def answer(self, path: str, query: Query) -> Reply:
-        """The reply to GET ``path`` (below the exchange's prefix)."""
+        """The reply to a request for ``path`` (below the exchange's prefix)."""
         self.counts["requests"] += 1
         self.counts[path] += 1
         broken = self._broken()

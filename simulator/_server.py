@@ -17,7 +17,7 @@ from simulator._registry import venues
 from simulator._rest import Rest
 from simulator._socket import converse
 from simulator._truth import truth
-from simulator._venue import Desk, Reply, RequestRefused
+from simulator._venue import BODY, Desk, Reply, RequestRefused
 
 
 class Simulator:
@@ -60,6 +60,7 @@ class Simulator:
         app.router.add_get("/_state", self._on_state)
         app.router.add_get("/_truth", self._on_truth)
         app.router.add_get("/{exchange}/{path:.*}", self._on_exchange)
+        app.router.add_post("/{exchange}/{path:.*}", self._on_exchange)
         return app
 
     def turn(self) -> None:
@@ -146,7 +147,8 @@ class Simulator:
             return web.json_response({"error": "unknown exchange"}, status=404)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await converse(request, hub, path, self.faults, self._monotonic)
-        return _response(await self.rests[hub.desk.venue.id].answer(path, request.query))
+        query = request.query if request.method == "GET" else {**request.query, BODY: await request.text()}
+        return _response(await self.rests[hub.desk.venue.id].answer(path, query))
 
 
 def _response(reply: Reply) -> web.Response:

@@ -97,8 +97,8 @@ class Tape:
     @cached_property
     def _patterns(self) -> Patterns:
         listing = self.listing
-        ticks, step = listing.coin.price / listing.tick_size, listing.coin.price * listing.step_size
-        return make(self._key, self.fills // self.stretches, self.aggregates // self.stretches, ticks, step)
+        counts = self.fills // self.stretches, self.aggregates // self.stretches
+        return make(self._key, *counts, listing.coin.price / listing.tick_size, listing.step_dollars)
 
     def _plan(self, day: int, first: int, count: int) -> _Plan:
         """How ``count`` minutes of a day, from its minute ``first`` on, are put together."""

@@ -18,7 +18,8 @@ async def truth(desk: Desk, query: Query) -> dict[str, Any]:
     """Sums over ids ``from_id`` to ``to_id`` (inclusive) or times ``from`` to ``to`` (ms, inclusive) of ``symbol``.
 
     ``unit`` is ``fill`` or ``aggregate``; without it what the exchange's history returns. The answer names ids and
-    times of the first and last, ``count``, ``buyer_maker`` (of units), and exact ``quantity`` and ``value``.
+    times of the first and last, ``count``, ``buyer_maker`` (of units), and exact ``quantity`` and ``value`` (of an
+    inverse contract the quantity is as exact as a float).
     """
     tape = desk.find(query.get("symbol", ""))
     if tape is None:
@@ -45,6 +46,7 @@ async def _sum(desk: Desk, tape: Tape, aggregate: bool, first: int, last: int) -
     if end - begin > MINUTES_MAX:
         raise ValueError(f"the range holds more than {MINUTES_MAX} minutes")
     steps = value = makers = 0
+    coins = 0.0
     times: list[int] = []
     for minute, columns in tape.minutes(begin, end) if first <= last else ():
         offset = (columns.first_aggregate if aggregate else columns.first_id) - 1
@@ -52,10 +54,15 @@ async def _sum(desk: Desk, tape: Tape, aggregate: bool, first: int, last: int) -
         which = slice(columns.starts[low], columns.starts[high]) if aggregate else slice(low, high)
         steps += int(columns.steps[which].sum())
         value += int((columns.ticks[which] * columns.steps[which]).sum())
+        coins += float((columns.steps[which] / columns.ticks[which]).sum())
         makers += int(np.sum(columns.maker[columns.start[low:high]] if aggregate else columns.maker[which]))
         times += [columns.times[which.start], columns.times[which.stop - 1]] if minute in (begin, end) else []
         await desk.breathe()
     listing = tape.listing
+    quantity = decimal(steps * listing.step, listing.quantity_decimals)
+    worth = decimal(value * listing.tick * listing.step, listing.value_decimals)
+    if listing.inverse:
+        quantity, worth = repr(coins * listing.step_size / listing.tick_size), quantity
     return {
         "exchange": listing.exchange,
         "symbol": listing.canonical,
@@ -68,6 +75,6 @@ async def _sum(desk: Desk, tape: Tape, aggregate: bool, first: int, last: int) -
         "count": max(0, last - first + 1),
         "buyer_maker": makers,
         "steps": steps,
-        "quantity": decimal(steps * listing.step, listing.quantity_decimals),
-        "value": decimal(value * listing.tick * listing.step, listing.value_decimals),
+        "quantity": quantity,
+        "value": worth,
     }

@@ -102,6 +102,8 @@ class Reply(NamedTuple):
 
 
 Query: TypeAlias = Mapping[str, str]
+BODY = ""
+"""The key under which a route finds what was posted."""
 
 
 class RequestRefused(Exception):
