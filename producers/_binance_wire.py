@@ -111,13 +111,20 @@ class Mark(msgspec.Struct, gc=False):
     i: float | None = None
 
 
+class Problem(msgspec.Struct):
+    """An error, alone as a REST body or inside an answer."""
+
+    code: int
+    msg: str = ""
+
+
 class Head(msgspec.Struct):
     """What tells a frame without envelope apart."""
 
     e: str = ""
     stream: str = ""
     id: int | str | None = None
-    error: msgspec.Raw | None = None
+    error: Problem | None = None
     code: int | None = None
     msg: str = ""
 
@@ -246,14 +253,9 @@ class _FundingInfo(msgspec.Struct):
     fundingIntervalHours: float
 
 
-class _Problem(msgspec.Struct):
-    code: int
-    msg: str
-
-
 decode_open_interest = msgspec.json.Decoder(_OpenInterest, strict=False).decode
 decode_funding_info = msgspec.json.Decoder(list[_FundingInfo], strict=False).decode
-_problem = msgspec.json.Decoder(_Problem).decode
+_problem = msgspec.json.Decoder(Problem).decode
 
 
 def problem(body: bytes) -> str | None:

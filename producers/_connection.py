@@ -23,6 +23,7 @@ STABLE_S = 30.0
 """A connection that lived so long starts the backoff anew."""
 CHECK_S = 1.0
 PONG_S_MAX = 45.0
+MUTE_MAX = 5
 OVERLAP_S_MAX = 10.0
 """A connection that is replaced as planned is kept for so long beside its successor."""
 log = structlog.get_logger()
@@ -78,7 +79,7 @@ class Connection:
     ) -> None:  # fmt: skip
         self._exchange, self._setup, self._url, self._topics = exchange, setup, url, topics
         self._sink, self._around, self._delay_s = sink, around, delay_s
-        self._frames = 0
+        self._mute = 0
         self._rejections: list[SubscriptionRejected] = []
         self._wake = asyncio.Event()
         self._old: tuple[Link, float] | None = None
@@ -124,9 +125,10 @@ class Connection:
         keep = False
         try:
             self.state["connected"] = 1
+            freshness = Freshness(self._topics, self._around.monotonic())
             await self._subscribe(link, session, list(self._topics))
             log.info("connected", url=self._url, topics=len(self._topics))
-            reason, keep = await self._watch(link, session)
+            reason, keep = await self._watch(link, session, freshness)
         finally:
             if keep:
                 self._old = (link, self._around.monotonic() + OVERLAP_S_MAX)
@@ -139,7 +141,6 @@ class Connection:
 
         def on_frame(raw: bytes) -> None:
             received = clock()
-            self._frames += 1
             try:
                 for event in parse(raw, received):
                     add(event)
@@ -162,12 +163,11 @@ class Connection:
             link.send(session.subscribe(batch))
             await self._around.pause(1.0 / self._exchange.limits.requests_per_s)
 
-    async def _watch(self, link: Link, session: Session) -> tuple[str, bool]:
+    async def _watch(self, link: Link, session: Session, freshness: Freshness) -> tuple[str, bool]:
         """Stand by until the connection ends or has to."""
         around, limits = self._around, self._exchange.limits
         opened = pinged = active = around.monotonic()
-        activity, frames = -1, self._frames
-        freshness = Freshness(self._topics, opened)
+        activity = -1
         lifetime_s = limits.lifetime_s * around.rng.uniform(0.9, 1.0)  # so that restarts do not come in storms
         while not around.stop.is_set():
             await first([asyncio.shield(link.ended), around.sleep(CHECK_S), self._wake.wait(), around.stop.wait()])
@@ -181,7 +181,7 @@ class Connection:
             if now - pinged >= limits.ping_every_s:
                 pinged = now
                 link.send(limits.ping) if limits.ping else link.ping()
-            if reason := self._overdue(now, opened, active, lifetime_s, session, self._frames == frames):
+            if reason := self._overdue(now, opened, active, lifetime_s, session, freshness):
                 return reason
             stale, why = freshness.check(now)
             self.state["silent"] = freshness.silent(now)
@@ -194,7 +194,7 @@ class Connection:
         return "stopped", False
 
     def _overdue(
-        self, now: float, opened: float, active: float, lifetime_s: float, session: Session, nothing_yet: bool
+        self, now: float, opened: float, active: float, lifetime_s: float, session: Session, freshness: Freshness
     ) -> tuple[str, bool] | None:
         if session.ending:
             return session.ending, True
@@ -202,7 +202,10 @@ class Connection:
             return "planned, before the exchange cuts it", True
         if now - active > PONG_S_MAX:
             return "half open: not even a pong", False
-        if nothing_yet and now - opened > self._exchange.limits.first_s_max:
+        if freshness.heard:
+            self._mute = 0
+        elif freshness.expects and now - opened > self._exchange.limits.first_s_max * 2**self._mute:
+            self._mute = min(self._mute + 1, MUTE_MAX)  # a symbol may really be that thin: look less often
             log.error("nothing_came", url=self._url, topics=len(self._topics))
             return "nothing came after subscribing", False
         return None

@@ -73,11 +73,21 @@ class Freshness:
         self._watches = {topic: Watch(silence_s_max, now) for topic, (_, silence_s_max) in feeds.items()}
         bounds = [silence_s_max for _, silence_s_max in feeds.values() if silence_s_max > 0.0]
         self._whole = Watch(min(bounds, default=0.0), now)
+        self._start = self._total()
+
+    @property
+    def expects(self) -> bool:
+        """Whether silence means something here."""
+        return any(silence_s_max > 0.0 for _, silence_s_max in self._feeds.values())
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything came since the connection was opened; acknowledgements do not count."""
+        return self._total() > self._start
 
     def check(self, now: float) -> tuple[list[str], str]:
         """Topics to subscribe again, and why to reconnect (empty: no need)."""
-        total = sum(feed.frames for feed, _ in self._feeds.values())
-        if self._whole.check(total, now) != "fresh":
+        if self._whole.check(self._total(), now) != "fresh":
             return [], "the whole connection is silent"
         stale = []
         for topic, (feed, _) in self._feeds.items():
@@ -87,6 +97,9 @@ class Freshness:
             if verdict == "resubscribe":
                 stale.append(topic)
         return stale, ""
+
+    def _total(self) -> int:
+        return sum(feed.frames for feed, _ in self._feeds.values())
 
     def silent(self, now: float) -> dict[str, float]:
         """Topics silent beyond their bound, with the seconds."""

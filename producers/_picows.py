@@ -19,8 +19,20 @@ class _Picows(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        self._gone = asyncio.ensure_future(self._end(transport))
+
+    async def _end(self, transport: WSTransport) -> None:
+        reason = "closed by the server"
+        try:
+            await transport.wait_disconnected()
+        except WSError as error:
+            reason = str(error)
+        if not self.ended.done():
+            self.ended.set_result(reason)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.payload_size > self._bytes_max:
+            return  # picows hands it out once more while it closes the connection because of it
         self.activity += 1
         kind = frame.msg_type
         if kind == WSMsgType.TEXT and frame.fin:
@@ -39,10 +51,6 @@ class _Picows(WSListener):
         elif frame.fin:
             whole, self._parts = b"".join(self._parts), []
             self._on_frame(whole)
-
-    def on_ws_disconnected(self, _: WSTransport) -> None:
-        if not self.ended.done():
-            self.ended.set_result("closed by the server")
 
     def send(self, text: bytes) -> None:
         if self._transport is not None and not self.ended.done():

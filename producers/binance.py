@@ -111,7 +111,7 @@ class Session(BaseSession):
         head = wire.decode_head(raw)
         if head.error is not None or (head.code is not None and not head.e):
             asked = self._asked.pop(head.id, ()) if isinstance(head.id, int) else ()
-            reason = bytes(head.error).decode() if head.error is not None else head.msg
+            reason = f"{head.error.code} {head.error.msg}" if head.error is not None else head.msg
             if not asked:
                 raise FrameError(f"the exchange says: {reason}")
             native = asked[0].partition("@")[0].upper()
