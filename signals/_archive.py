@@ -123,7 +123,9 @@ class Archive:
     def _id(self, series: str) -> int:
         number = self._ids.get(series)
         if number is None:
-            number = self._ids[series] = self._db.execute("INSERT INTO series (name) VALUES (?)", (series,)).lastrowid
+            self._db.execute("INSERT INTO series (name) VALUES (?)", (series,))
+            number = self._db.execute("SELECT id FROM series WHERE name = ?", (series,)).fetchone()[0]
+            self._ids[series] = number
         return number
 
     def _prune(self, number: int, minutes: bool) -> None:

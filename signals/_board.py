@@ -6,11 +6,9 @@ import numpy as np
 
 from schemas.names import key
 from signals import cvd, footprint, profile
-from signals._decode import Decoder
-from signals._ledger import Ledger, Series
+from signals._core import Core
+from signals._ledger import Series
 from signals._redis import Member, Value, Watermark, Writer
-from signals._rolling import Rolling
-from signals._state import State
 from signals.footprint import Footprints
 from signals.profile import Profiles
 
@@ -26,10 +24,11 @@ REWRITE_BYTES = 4_000_000
 class Board:
     """Redis's view of the engine. ``names`` are the signals to write."""
 
-    def __init__(self, state: State, ledger: Ledger, decoder: Decoder, writer: Writer, names: tuple[str, ...]) -> None:
-        self._state, self._ledger, self._decoder, self._writer, self.names = state, ledger, decoder, writer, names
-        self._rolling = Rolling(state, ledger)
-        ledger.minutes = self._rolling
+    def __init__(self, core: Core, writer: Writer, names: tuple[str, ...]) -> None:
+        state, ledger = core.state, core.ledger
+        self._state, self._ledger, self._rolling, self._decoder = state, ledger, core.rolling, core.decoder
+        self._writer = writer
+        self.names = names
         self.footprints = Footprints(state)
         self._profiles = Profiles(state, ledger, self._rolling)
         self._profiled_at = 0.0
@@ -59,8 +58,7 @@ class Board:
             self.rewrites += 1
             self.everything()
             self._profiled_at = 0.0
-        values = self._values(now, last)
-        emptied, members = self._members()
+        values, emptied, members = self.gather(now, last=last)
         if not values and not members and held == watermark:
             return True
         if not await self._writer.write(values, members, watermark, emptied):
@@ -70,6 +68,12 @@ class Board:
         self.flushes += 1
         self.written += len(values) + len(members)
         return True
+
+    def gather(self, now: float, *, last: bool = False) -> tuple[list[Value], list[bytes], list[Member]]:
+        """What changed since the last call: values, sets to empty first, and members of sets."""
+        values = self._values(now, last)
+        emptied, members = self._members()
+        return values, emptied, members
 
     def _values(self, now: float, last: bool) -> list[Value]:
         state = self._state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from signals._candle import take
 from signals._grid import Grids
 from signals._kernel import APPLIED, CLOSING, DONE, GRID, LATE, OFF_GRID, OFF_STEP, TOO_LARGE, fold, widen
-from signals._late import Late
+from signals._late import Late, unit_of
 from signals._layout import (
     AS_OF,
     CVD,
@@ -13,17 +13,16 @@ from signals._layout import (
     DELTA,
     EMPTY,
     GRACE,
+    ROW,
     SEQUENCE,
     START,
-    STEP,
-    STEP_DECIMALS,
+    TICK,
     Candles,
     Columns,
 )  # fmt: skip
 from signals._ledger import Ledger
 from signals._merge import absorb, clear
 from signals._state import State
-from signals._write import DECIMALS_MAX
 
 
 class Engine:
@@ -131,7 +130,7 @@ class Engine:
             self._finish(slot, interval, state.parts, part, now, sequence)
             if interval == state.spans.day:
                 meta = state.parts.meta[part]
-                state.running[slot] += int(meta[DELTA] * meta[STEP]) * 10 ** (DECIMALS_MAX - int(meta[STEP_DECIMALS]))
+                state.running[slot] += int(meta[DELTA]) * unit_of(meta[TICK : ROW + 1])
             clear(state.parts, part)
 
     def _finish(self, slot: int, interval: int, source: Candles, place: int, now: int, sequence: int) -> None:

@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
-import structlog
 
 from schemas.instruments import STEP_DEFAULT, Instrument, automatic_row, inferred_tick
 from signals._layout import DAY
 from signals._write import DECIMALS_MAX, parts
 
-_log = structlog.get_logger()
 ROW_MAX = 1_000_000_000
 QUANTITY_DIGITS_MAX = 12
 """Digits a first quantity may have in steps where the instrument names no step: a day's sum still fits 63 bits."""
@@ -31,12 +29,12 @@ class Grid(NamedTuple):
     @property
     def tick(self) -> float:
         """In quote units."""
-        return self.tick_number / 10**self.tick_decimals
+        return float(self.tick_number / 10**self.tick_decimals)
 
     @property
     def step(self) -> float:
         """In base units."""
-        return self.step_number / 10**self.step_decimals
+        return float(self.step_number / 10**self.step_decimals)
 
     @property
     def scale(self) -> tuple[float, float, float]:
@@ -113,7 +111,6 @@ class Grids:
         )  # fmt: skip
         versions.append(version)
         self._pin(version)
-        _log.info("row_pinned", exchange=version.exchange, symbol=version.symbol, row=row, valid_from=start)
         return row
 
     def _configured(self, symbol: str) -> float | None:

@@ -53,7 +53,7 @@ LIMIT = 4e15
 """Ticks and steps stay below this, so that floats hold them exactly."""
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def fold(
     start: int,
     batch: Columns,
@@ -180,22 +180,22 @@ def fold(
     return len(timestamps), DONE
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def widen(live: Candles, scale: Floats, row: int) -> None:
     """Double the row size of a live candle: floor(floor(k/m)/2) = floor(k/2m), so nothing is lost."""
     meta = live.meta
     first, last = meta[row, FIRST], meta[row, LAST]
     mask = LIVE_ROWS - 1
-    for ring in (live.buy, live.sell):
-        old = ring[row].copy()
-        ring[row] = 0
+    for lots in (live.buy, live.sell):
+        old = lots[row].copy()
+        lots[row] = 0
         for bucket in range(first, last + 1):
-            ring[row, (bucket >> 1) & mask] += old[bucket & mask]
-    for ring in (live.buys, live.sells):
-        counted = ring[row].copy()
-        ring[row] = 0
+            lots[row, (bucket >> 1) & mask] += old[bucket & mask]
+    for counts in (live.buys, live.sells):
+        counted = counts[row].copy()
+        counts[row] = 0
         for bucket in range(first, last + 1):
-            ring[row, (bucket >> 1) & mask] += counted[bucket & mask]
+            counts[row, (bucket >> 1) & mask] += counted[bucket & mask]
     meta[row, FIRST], meta[row, LAST] = first >> 1, last >> 1
     meta[row, SHIFT] += 1
     scale[row, 2] *= 2.0

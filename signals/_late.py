@@ -21,6 +21,7 @@ from signals._layout import (
     SEQUENCE,
     STEP,
     STEP_DECIMALS,
+    TICK,
     Columns,
     Ints,
 )  # fmt: skip
@@ -49,8 +50,7 @@ class Late:
         self._closed = closed
         self._grid_of = grid_of
         self._horizon = horizon
-        self._waiting: dict[int, list[tuple[Columns, int]]] = {}
-        self._seen_at: dict[int, int] = {}
+        self._waiting: dict[int, list[tuple[Columns, int, int]]] = {}
         self.marks: dict[tuple[int, int], Mark] = {}
         """(slot, minute) to compute anew."""
         self.applied = self.beyond = self.marks_dropped = 0
@@ -63,8 +63,7 @@ class Late:
             self.beyond += 1
             self._mark(slot, timestamp - timestamp % time.MINUTE, int(batch.sequence[at]), now)
             return
-        self._waiting.setdefault(slot, []).append((batch, at))
-        self._seen_at[slot] = now
+        self._waiting.setdefault(slot, []).append((batch, at, now))
 
     def _mark(self, slot: int, minute: int, sequence: int, now: int) -> None:
         known = self.marks.pop((slot, minute), None)
@@ -80,15 +79,17 @@ class Late:
         waiting, self._waiting = self._waiting, {}
         for slot in sorted(waiting):
             taken = waiting[slot]
-            trades = Columns(*(np.array([batch[n][at] for batch, at in taken]) for n in range(len(Columns._fields))))
+            rows = [[column[at] for column in batch] for batch, at, _ in taken]
+            trades = Columns._make(np.array(column) for column in zip(*rows, strict=True))
+            now = np.array([now for _, _, now in taken], np.int64)
             days = trades.timestamp // DAY
             for day in np.unique(days).tolist():
-                self._apply(slot, day, Columns._make(column[days == day] for column in trades))
-        self._seen_at.clear()
+                own = days == day
+                self._apply(slot, day, Columns._make(column[own] for column in trades), now[own])
 
-    def _apply(self, slot: int, day: int, trades: Columns) -> None:
-        """Late trades of one slot and day."""
-        state, now = self._state, self._seen_at[slot]
+    def _apply(self, slot: int, day: int, trades: Columns, now: Ints) -> None:
+        """Late trades of one slot and day; ``now`` is the event time each came at."""
+        state = self._state
         self._grid_of(slot, day, float(trades.price[0]), float(trades.quantity[0]))
         grid, scale = state.grid[slot, day & 1], state.grid_scale[slot, day & 1]
         ticks, lots = to_grid(trades.price, scale[0]), to_lots(trades.quantity, scale[1])
@@ -96,17 +97,18 @@ class Late:
             starts = trades.timestamp - trades.timestamp % length
             for start in np.unique(starts).tolist():
                 own = starts == start
-                part = Columns._make(column[own] for column in trades)
-                if interval and start + length + GRACE > now:
-                    add_trades(state.parts, state.part(slot, interval), part, ticks[own], lots[own], start, now, grid)
+                part, at = Columns._make(column[own] for column in trades), int(now[own].max())
+                if interval and start + length + GRACE > at:
+                    place = state.part(slot, interval)
+                    add_trades(state.parts, place, part, ticks[own], lots[own], start, at, grid)
                 else:
-                    self._revise(slot, interval, start, part, ticks[own], lots[own], now, grid)
+                    self._revise(slot, interval, start, part, ticks[own], lots[own], at, grid)
         signed = np.where(trades.is_sell, -lots, lots)
-        shift_cvd(self._closed, state, slot, day, trades.timestamp, signed, trades.sequence, now)
-        if (day + 1) * DAY + GRACE <= now:
-            unit = int(grid[STEP - 24]) * 10 ** (DECIMALS_MAX - int(grid[STEP_DECIMALS - 24]))
-            state.running[slot] += int(signed.sum()) * unit
-        state.touched[slot] = max(state.touched[slot, 0], trades.sequence.max()), max(state.touched[slot, 1], now)
+        shift_cvd(self._closed, state, slot, trades.timestamp, signed, trades.sequence, now)
+        if (day + 1) * DAY + GRACE <= int(now[0]):
+            state.running[slot] += int(signed.sum()) * unit_of(grid)
+        latest = state.touched[slot]
+        state.touched[slot] = max(latest[0], trades.sequence.max()), max(latest[1], now.max())
         first = int(trades.timestamp.min()) // state.spans.base * state.spans.base
         state.since[slot] = min(state.since[slot] or first, first)
         state.dirty[slot] = 1
@@ -133,19 +135,25 @@ class Late:
         self._closed.put(slot, interval, candle, publish=True)
 
 
+def unit_of(grid: Ints) -> int:
+    """One step of a grid in 1e-18 base units."""
+    step, places = int(grid[STEP - TICK]), int(grid[STEP_DECIMALS - TICK])
+    return step * int(10 ** (DECIMALS_MAX - places))
+
+
 def shift_cvd(
-    closed: Ledger, state: State, slot: int, day: int, timestamps: Ints, signed: Ints, sequences: Ints, now: int
+    closed: Ledger, state: State, slot: int, timestamps: Ints, signed: Ints, sequences: Ints, now: Ints
 ) -> None:
-    """Move the CVD of the day's closed candles that end after each of the trades by its signed lots."""
+    """Move the CVD of closed candles that end after each of these trades of one day by its signed lots."""
     order = np.argsort(timestamps, kind="stable")
     times = timestamps[order].tolist()
     sums = list(accumulate(signed[order].tolist()))
-    newest = list(accumulate(sequences[order].tolist(), max))
+    sequence, as_of = (list(accumulate(told[order].tolist(), max)) for told in (sequences, now))
+    end = times[0] - times[0] % DAY + DAY
     for interval, length in enumerate(state.spans.lengths):
-        begin = times[0] - times[0] % length
-        for candle in closed.between(slot, interval, begin, (day + 1) * DAY):
+        for candle in closed.between(slot, interval, times[0] - times[0] % length, end):
             moved = bisect_left(times, candle.timestamp + length) - 1
-            candle.meta[CVD] += sums[moved]
-            candle.meta[SEQUENCE] = max(candle.meta[SEQUENCE], newest[moved])
-            candle.meta[AS_OF] = max(candle.meta[AS_OF], now)
+            meta = candle.meta
+            meta[CVD] += sums[moved]
+            meta[SEQUENCE], meta[AS_OF] = max(meta[SEQUENCE], sequence[moved]), max(meta[AS_OF], as_of[moved])
             closed.put(slot, interval, candle, publish=False)

@@ -67,8 +67,10 @@ def candles(count: int, rows: int) -> Candles:
 def grown(old: Candles, count: int) -> Candles:
     """A copy of ``old`` with room for ``count`` candles."""
     new = candles(count, old.buy.shape[1])
-    for source, target in zip(old, new, strict=True):
-        target[: len(source)] = source
+    held = len(old.meta)
+    new.meta[:held], new.values[:held] = old.meta, old.values
+    new.buy[:held], new.sell[:held] = old.buy, old.sell
+    new.buys[:held], new.sells[:held] = old.buys, old.sells
     return new
 
 

@@ -45,7 +45,7 @@ from signals._layout import (
 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def clear(target: Candles, t: int) -> None:
     """Empty candle ``t``."""
     meta, values, buy, sell, buys, sells = target
@@ -62,7 +62,7 @@ def clear(target: Candles, t: int) -> None:
     values[t, 0] = values[t, 1] = 0.0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def fit(target: Candles, t: int, first: int, last: int, shift: int) -> int:
     """Make candle ``t`` hold buckets ``first..last`` (at ``shift``) beside its own; returns its new shift."""
     meta, _, buy, sell, buys, sells = target
@@ -77,21 +77,21 @@ def fit(target: Candles, t: int, first: int, last: int, shift: int) -> int:
             break
         new += 1
     if new > old:
-        for ring in (buy, sell):
-            kept = ring[t].copy()
-            ring[t] = 0
+        for lots in (buy, sell):
+            kept = lots[t].copy()
+            lots[t] = 0
             for bucket in range(low, high + 1):
-                ring[t, (bucket >> (new - old)) & mask] += kept[bucket & mask]
-        for ring in (buys, sells):
-            counted = ring[t].copy()
-            ring[t] = 0
+                lots[t, (bucket >> (new - old)) & mask] += kept[bucket & mask]
+        for counts in (buys, sells):
+            counted = counts[t].copy()
+            counts[t] = 0
             for bucket in range(low, high + 1):
-                ring[t, (bucket >> (new - old)) & mask] += counted[bucket & mask]
+                counts[t, (bucket >> (new - old)) & mask] += counted[bucket & mask]
     meta[t, FIRST], meta[t, LAST], meta[t, SHIFT] = begin, end, new
-    return new
+    return int(new)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def absorb(target: Candles, t: int, source: Candles, s: int, start: int) -> None:
     """Add candle ``s`` of ``source``, which lies later in time, to candle ``t`` (begun at ``start`` if empty)."""
     meta, values, buy, sell, buys, sells = target
@@ -128,7 +128,7 @@ def absorb(target: Candles, t: int, source: Candles, s: int, start: int) -> None
     values[t, 1] += source.values[s, 1]
 
 
-@njit(cache=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True)
 def _edge(meta: Ints, t: int, tick: int, time: int, order: int) -> None:
     """Open and close by (time, numeric id); trades without one keep their order of arrival."""
     if time < meta[t, OPEN_TIME] or (
@@ -141,7 +141,7 @@ def _edge(meta: Ints, t: int, tick: int, time: int, order: int) -> None:
         meta[t, CLOSE], meta[t, CLOSE_TIME], meta[t, CLOSE_ID] = tick, time, order
 
 
-@njit(cache=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True)
 def add_trades(
     target: Candles, t: int, batch: Columns, ticks: Ints, lots: Ints, start: int, as_of: int, grid: Ints
 ) -> None:

@@ -28,7 +28,7 @@ SPAN_FROM, SPAN_TO, SPAN_SEQUENCE, SPAN_START, SPAN_DELTA, SPAN_AS_OF = range(6)
 SPAN_COLUMNS = 6
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def view(
     s: int, j: int, durations: Ints, day: int, live: Candles, parts: Candles, touched: Ints, scratch: Candles
 ) -> bool:
@@ -68,7 +68,7 @@ def view(
     return True
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def straighten(source: Candles, s: int, buy: Ints, sell: Ints) -> int:
     """Copy the rows of candle ``s``, ascending, to ``buy`` and ``sell``; returns how many."""
     mask = source.buy.shape[1] - 1
@@ -76,10 +76,10 @@ def straighten(source: Candles, s: int, buy: Ints, sell: Ints) -> int:
     for bucket in range(first, last + 1):
         buy[bucket - first] = source.buy[s, bucket & mask]
         sell[bucket - first] = source.sell[s, bucket & mask]
-    return last - first + 1
+    return int(last - first + 1)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def render_open(
     out: Bytes,
     slots: Ints,
@@ -94,7 +94,8 @@ def render_open(
 ) -> int:
     """Write the open candles of ``slots``; returns how many slots were done before ``out`` was full.
 
-    ``spans[i, j]`` = (from, to) in ``out``, sequence, open time, delta, event time; from = -1 where none is open or shown.
+    ``spans[i, j]`` = (from, to) in ``out``, sequence, open time, delta, event time;
+    from = -1 where none is open or shown.
     """
     buy, sell = np.zeros(ROWS_MAX, np.int64), np.zeros(ROWS_MAX, np.int64)
     marks = np.zeros(ROWS_MAX, np.uint8)

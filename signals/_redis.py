@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import NamedTuple
 
 import structlog
@@ -119,11 +120,11 @@ class Writer:
 
     async def _exchange(self, commands: list[bytes]) -> list[list[bytes | None]]:
         if self._connection is None:
-            self._connection = await self._redis.connection_pool.get_connection()
+            self._connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's own
         connection = self._connection
         await connection.send_packed_command(commands, check_health=False)
         # Disconnected by the caller when this raises, so unread answers can never meet a later command.
-        answers = [await connection.read_response(disable_decoding=True) for _ in commands]
+        answers = [await connection.read_response(disable_decoding=True, timeout=math.inf) for _ in commands]
         for answer in answers[-1] if isinstance(answers[-1], list) else ():
             if isinstance(answer, RedisError):
                 raise answer

@@ -46,7 +46,7 @@ class Registry:
                             break
                         self._decode(entry.value, versions)
             finally:
-                await watcher.stop()
+                await watcher.stop()  # type: ignore[no-untyped-call]  # nats-py's own
         except NoKeysError:
             return True
         except _AWAY as error:
@@ -86,6 +86,7 @@ class Registry:
             try:
                 body = instruments.encode(msgspec.structs.replace(version, status=latest.status))
                 await bucket.update(name, body, last=entry.revision)
+                _log.info("row_pinned", symbol=name, row=version.row, valid_from=version.valid_from)
                 return
             except KeyWrongLastSequenceError:
                 continue

@@ -63,7 +63,7 @@ _PROFILE_PRICES = _t(',"prices":[')
 _COMMA, _BRACE = 44, 125
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def candle(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, closed: bool, marks: Bytes) -> int:
     """Write a candle from ``"timestamp"`` to its closing brace; returns the end. ``marks`` is scratch, uint8[count]."""
     tick, places, step, digits = meta[TICK], meta[TICK_DECIMALS], meta[STEP], meta[STEP_DECIMALS]
@@ -104,7 +104,7 @@ def candle(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, c
     return at + 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def profile(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, begin: int, end: int) -> int:
     """Write a volume profile from ``"from"`` to its closing brace; returns the end. ``meta`` as a candle's."""
     tick, places, step, digits = meta[TICK], meta[TICK_DECIMALS], meta[STEP], meta[STEP_DECIMALS]
@@ -130,7 +130,7 @@ def profile(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, 
     return at + 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _levels(out: Bytes, at: int, buy: Ints, sell: Ints, count: int, first: int, unit: int, places: int) -> int:
     """Point of control and value area; all null without volume."""
     control, low, high = value_area(buy, sell, count)
@@ -143,7 +143,7 @@ def _levels(out: Bytes, at: int, buy: Ints, sell: Ints, count: int, first: int, 
     return decimal(out, text(out, at, _VAL), (first + low) * unit, places)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _rows(
     out: Bytes, at: int, buy: Ints, sell: Ints, count: int, first: int, unit: int, places: int, step: int, digits: int
 ) -> int:
@@ -167,7 +167,7 @@ def _rows(
     return at
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _imbalances(
     out: Bytes, at: int, buy: Ints, sell: Ints, marks: Bytes, count: int, first: int, unit: int, places: int
 ) -> int:
@@ -182,13 +182,13 @@ def _imbalances(
                 at = decimal(out, text(out, at, _PRICE), (first + i) * unit, places)
                 ratio = buy[i] / sell[i - 1] if side == BUYERS else sell[i] / buy[i + 1]
                 at = text(out, at, _BUYER if side == BUYERS else _SELLER)
-                at = decimal(out, at, np.int64(np.floor(min(ratio, 9e12) * 1e6 + 0.5)), 6)
+                at = decimal(out, at, int(np.floor(min(ratio, 9e12) * 1e6 + 0.5)), 6)
                 out[at] = _BRACE
                 at += 1
     return at
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _stacks(out: Bytes, at: int, marks: Bytes, count: int, first: int, unit: int, places: int) -> int:
     begin = at
     for side in (BUYERS, SELLERS):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time as clocks
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from redis.asyncio import Redis
 
 from schemas.names import WORD, signal_durable, watermark_key
@@ -32,6 +32,7 @@ def _wall() -> int:
 async def signal(
     names: list[str], settings: Settings, nats: Client, redis: Redis, stop: asyncio.Event, health: dict[str, Any],
     *, wall: Callable[[], int] = _wall, monotonic: Callable[[], float] = clocks.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:  # fmt: skip
     """Compute the named signals (none named: all) until ``stop``. Raises ConfigError for what cannot be computed."""
     unknown = [name for name in names if name not in SIGNALS]
@@ -46,7 +47,7 @@ async def signal(
     health.update(state="compiling")
     await asyncio.to_thread(warm_up)
     path = Path(settings.data_dir) / "signals" / f"{consumer}.sqlite"
-    worker = Worker(settings, spans, chosen, path, watermark_key(consumer), nats, redis, health, wall, monotonic)
+    worker = Worker(settings, spans, chosen, path, watermark_key(consumer), nats, redis, health, wall, monotonic, sleep)
     try:
         found = await _stream_facts(nats, stop)
         while found is not None:
@@ -67,13 +68,10 @@ async def _stream_facts(nats: Client, stop: asyncio.Event) -> StreamFacts | None
     while not stop.is_set():
         try:
             return await facts(nats, STREAM)
-        except (nats_errors.Error, StreamAnswer, OSError, TimeoutError) as error:
+        except (NatsError, StreamAnswer, OSError, TimeoutError) as error:
             _log.warning("stream_away", stream=STREAM, reason=str(error) or type(error).__name__)
         try:
             await asyncio.wait_for(stop.wait(), delay)
         except TimeoutError:
             delay = min(delay * 2, 5.0)
     return None
-
-
-nats_errors = nats.errors

@@ -17,7 +17,7 @@ Marks = npt.NDArray[np.uint64]
 Seconds = npt.NDArray[np.uint32]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _mix(value: np.uint64) -> np.uint64:
     """splitmix64's finaliser: every bit of the input reaches every bit of the mark."""
     value = (value ^ (value >> np.uint64(30))) * _MIX_1
@@ -25,7 +25,7 @@ def _mix(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _admit(
     table: Marks, seconds: Seconds, venues: Bytes, identity: Ints, timestamp: Ints, slot: Ints, exchange: Ints,
     salt: Marks, fresh: Bytes, marks: Marks,
@@ -54,7 +54,7 @@ def _admit(
     return added
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def _refill(table: Marks, seconds: Seconds, venues: Bytes, marks: Marks, whens: Seconds, whose: Bytes) -> None:
     mask = np.uint64(len(table) - 1)
     for i in range(len(marks)):
@@ -115,12 +115,15 @@ class Seen:
         _refill(self._table, self._seconds, self._venues, marks, whens, whose)
 
     def news(self) -> bytes:
-        """The marks added since the last call, for a snapshot."""
-        parts, self._new = self._new, []
-        if not parts:
+        """The marks added since ``stored`` was called, for a snapshot."""
+        if not self._new:
             return b""
-        columns = [np.concatenate([part[n] for part in parts]) for n in range(3)]
+        columns = [np.concatenate([part[n] for part in self._new]) for n in range(3)]
         return b"".join(column.tobytes() for column in columns)
+
+    def stored(self) -> None:
+        """The snapshot holds the news."""
+        self._new.clear()
 
     def recall(self, news: bytes, now: Ints) -> None:
         """Put back what ``news`` gave."""

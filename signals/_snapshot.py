@@ -40,7 +40,6 @@ class _Snapshot(msgspec.Struct):
     counts: list[int]
     marks: list[tuple[int, int, int, int, int]]
     late: tuple[int, int, int]
-    covered: dict[str, int]
 
 
 class SnapshotUnusable(ValueError):
@@ -50,7 +49,7 @@ class SnapshotUnusable(ValueError):
 _decode = msgspec.msgpack.Decoder(_Snapshot).decode
 
 
-def dump(state: State, late: Late, watermark: Watermark, covered: dict[str, int]) -> bytes:
+def dump(state: State, late: Late, watermark: Watermark) -> bytes:
     """Everything, as of ``watermark``."""
     slots = [
         _Slot(
@@ -65,7 +64,7 @@ def dump(state: State, late: Late, watermark: Watermark, covered: dict[str, int]
             VERSION, state.spans.names, watermark.sequence, watermark.created, state.exchanges,
             state.clocks[:used].tolist(), state.minutes[:used].tolist(), slots, _taken(state.live),
             _taken(state.parts), state.counts.tolist(), [(*place, *mark) for place, mark in late.marks.items()],
-            (late.applied, late.beyond, late.marks_dropped), covered,
+            (late.applied, late.beyond, late.marks_dropped),
         )
     )  # fmt: skip
 
@@ -74,7 +73,7 @@ def _taken(candles: Candles) -> dict[int, bytes]:
     return {n: take(candles, n).pack() for n in np.flatnonzero(candles.meta[:, START] != EMPTY).tolist()}
 
 
-def load(body: bytes, state: State, late: Late) -> tuple[Watermark, dict[str, int]]:
+def load(body: bytes, state: State, late: Late) -> Watermark:
     """Put a dumped state into an empty one. Raises SnapshotUnusable, msgspec.DecodeError, CandleDamaged."""
     kept = _decode(body)
     if kept.version != VERSION or kept.intervals != state.spans.names:
@@ -88,8 +87,8 @@ def load(body: bytes, state: State, late: Late) -> tuple[Watermark, dict[str, in
         for day, grid in zip(slot.days, slot.grids, strict=True):
             if day >= 0:
                 state.set_grid(n, day, Grid(*grid))
-    used = len(kept.exchanges)
-    state.clocks[:used], state.minutes[:used] = kept.clocks, kept.minutes
+    for x, (clock, minute) in enumerate(zip(kept.clocks, kept.minutes, strict=True)):
+        state.clocks[x], state.minutes[x] = clock, minute
     for place, packed in kept.live.items():
         candle = unpack(packed)
         put(state.live, place, candle)
@@ -101,4 +100,4 @@ def load(body: bytes, state: State, late: Late) -> tuple[Watermark, dict[str, in
     state.counts[:] = kept.counts
     late.marks.update({(slot, minute): Mark(*rest) for slot, minute, *rest in kept.marks})
     late.applied, late.beyond, late.marks_dropped = kept.late
-    return Watermark(kept.sequence, kept.created), kept.covered
+    return Watermark(kept.sequence, kept.created)

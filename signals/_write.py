@@ -15,7 +15,7 @@ _ZERO, _MINUS, _POINT = 48, 45, 46
 DECIMALS_MAX = 18
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def text(out: Bytes, at: int, words: Bytes) -> int:
     """Copy ``words``."""
     for i in range(len(words)):
@@ -23,7 +23,7 @@ def text(out: Bytes, at: int, words: Bytes) -> int:
     return at + len(words)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def integer(out: Bytes, at: int, value: int) -> int:
     """Write a whole number."""
     if value < 0:
@@ -39,7 +39,7 @@ def integer(out: Bytes, at: int, value: int) -> int:
     return at + digits
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True, nogil=True)
 def decimal(out: Bytes, at: int, value: int, places: int) -> int:
     """Write ``value / 10**places`` exactly, in as few digits as it needs: 5, 0.25, 61837.63."""
     if value == 0:

@@ -54,7 +54,7 @@ class Footprints:
                 self._out, some, state.durations, state.shown, state.spans.day, state.live, state.parts,
                 state.touched, state.scratch, spans,
             )  # fmt: skip
-            whole = memoryview(self._out)
+            whole = self._out.data
             for slot, row in zip(slots[at : at + done], spans.tolist(), strict=False):
                 for interval, span in enumerate(row):
                     if span[SPAN_FROM] >= 0:

@@ -14,7 +14,7 @@ STACKED_MIN = 3
 BUYERS, SELLERS = 1, 2
 
 
-@njit(cache=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True)
 def imbalances(buy: Ints, sell: Ints, count: int, marks: Bytes) -> int:
     """Mark the first ``count`` rows with BUYERS and SELLERS (or both); returns how many marks there are.
 

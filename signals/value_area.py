@@ -11,7 +11,7 @@ SHARE = 70
 """Percent of the volume the area holds."""
 
 
-@njit(cache=True)  # type: ignore[misc]  # numba has no types
+@njit(cache=True)
 def value_area(buy: Ints, sell: Ints, count: int) -> tuple[int, int, int]:
     """(point of control, low, high) as row indices of the first ``count`` rows; -1 each without volume.
 

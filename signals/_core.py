@@ -1,0 +1,95 @@
+"""The engine without its surroundings: messages in, candles in memory and archive out. No I/O but the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from schemas.settings import SignalsSettings
+from signals._archive import Archive
+from signals._decode import Decoder, Message
+from signals._engine import Engine
+from signals._grid import Grids
+from signals._layout import CLOCK, Columns
+from signals._ledger import Ledger
+from signals._redis import Watermark
+from signals._rolling import Rolling
+from signals._seen import Seen
+from signals._snapshot import dump, load
+from signals._state import Spans, State
+
+
+class Core:
+    """State, decoder, memory of trades and engine, wired together."""
+
+    def __init__(self, config: SignalsSettings, spans: Spans, grids: Grids, archive: Archive) -> None:
+        self._horizon = config.late_horizon
+        self._archive = archive
+        self.grids = grids
+        self.state = State(spans)
+        self.ledger = Ledger(self.state, archive, config.closed)
+        self.engine = Engine(self.state, grids, self.ledger, config.late_horizon)
+        self.decoder = Decoder(self.state)
+        self.rolling = Rolling(self.state, self.ledger)
+        self.ledger.minutes = self.rolling
+        self._seen = Seen(config.late_horizon)
+        self.duplicates = 0
+
+    def decode(self, messages: Sequence[Message]) -> Columns:
+        """Events of the messages; symbols seen for the first time get their slots."""
+        return self.decoder.columns(messages)
+
+    def fold(self, columns: Columns) -> None:
+        """Apply events that were not applied before."""
+        state = self.state
+        fresh = self._seen.admit(
+            columns.identity,
+            columns.timestamp,
+            columns.slot,
+            columns.exchange,
+            state.salt,
+            state.clocks[:, CLOCK].copy(),
+        )
+        again = len(fresh) - int(fresh.sum())
+        self.duplicates += again
+        self.engine.apply(Columns._make(column[fresh] for column in columns) if again else columns)
+
+    def store(self, watermark: Watermark) -> None:
+        """Put everything up to ``watermark`` into the archive, whole or not at all."""
+        times = dict(zip(self.state.exchanges, self.state.clocks[:, CLOCK].tolist(), strict=False))
+        body = dump(self.state, self.engine.late, watermark)
+        self._archive.store(self.ledger.fresh(), body, msgspec.msgpack.encode(times), self._seen.news())
+        self.ledger.archived()
+        self._seen.stored()
+
+    def recall(self) -> Watermark | None:
+        """Fill an empty core from the archive; None where it holds nothing.
+
+        Raises SnapshotUnusable, CandleDamaged, msgspec.DecodeError, ValueError.
+        """
+        body = self._archive.state()
+        if body is None:
+            return None
+        watermark = load(body, self.state, self.engine.late)
+        now = self.state.clocks[:, CLOCK].copy()
+        old = []
+        for number, clocks, marks in self._archive.seen():
+            then = msgspec.msgpack.decode(clocks)
+            if all(then.get(name, 0) + self._horizon < now[x] for x, name in enumerate(self.state.exchanges)):
+                old.append(number)
+            else:
+                self._seen.recall(marks, now)
+        self._archive.forget_seen(old)
+        self.ledger.recall()
+        return watermark
+
+    def counters(self) -> dict[str, int]:
+        """What was applied, dropped and found odd, for health."""
+        return {
+            "symbols": len(self.state.symbols),
+            "bad": self.decoder.bad,
+            "duplicates": self.duplicates,
+            "marks": len(self.engine.late.marks),
+            **self.engine.counters(),
+        }
