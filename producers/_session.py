@@ -22,6 +22,8 @@ _BUGS = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, As
 _LATEST = 4_102_444_800 * time.SECOND
 """2100-01-01: the bound where there is no clock to compare with."""
 NAME_MAX = 128
+REPLAY_MAX = 10 * time.MINUTE
+"""How old a trade may be that a first subscription replays: consumers take it for late, not for another one."""
 _ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -132,15 +134,25 @@ class BaseSession:
         feed.slot = slot
         return (Book(self.exchange, feed.symbol, slot, received, sequence, bids, asks),)
 
+    @staticmethod
+    def replayed(feed: Feed, number: int, timestamp: int, received: int) -> bool:
+        """Whether a trade of a snapshot that comes with a subscription is to be told.
+
+        After a reconnect what was missed is; at a start only the last minutes are, as a restart may have missed them.
+        """
+        if feed.expected < 0:
+            return not received or timestamp >= received - REPLAY_MAX
+        return number >= feed.expected or any(first <= number <= last for first, last, *_ in feed.holes)
+
     def kline(
         self, feed: Feed, timestamp: int, received: int, interval: str, prices: tuple[float, float, float, float],
         volume: float, value: float | None, trades: int | None, source: Source = "ws",
     ) -> Kline:  # fmt: skip
         """A closed candle; ``prices`` are open, high, low, close.
 
-        ``value`` None: the venue gives none, and the volume at the mean of the four prices stands for it.
+        ``value`` None: the venue gives none, and the volume at the candle's typical price stands for it.
         """
-        value = volume * sum(prices) / 4.0 if value is None else value
+        value = volume * sum(prices[1:]) / 3.0 if value is None else value
         if not all(0.0 < price < inf for price in prices) or not (0.0 <= volume < inf and 0.0 <= value < inf):
             raise FrameError("a candle whose numbers are not finite and positive", kind="kline")
         if trades is not None and not 0 <= trades < 1 << 63:
