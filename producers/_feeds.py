@@ -170,6 +170,11 @@ class Feeds:
             self._channels[name] = _Channel(name, self)
         return self._channels[name]
 
+    def refresh(self) -> None:
+        """Take over what the directory has learned since, such as a contract's size."""
+        for feed in self.all():
+            feed.instrument = self.directory.instruments.get(feed.symbol, feed.instrument)
+
     def all(self) -> Iterable[Feed]:
         """Every feed there is."""
         for channel in self._channels.values():

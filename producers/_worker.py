@@ -110,6 +110,7 @@ class Worker:
             failures = 0
             self._refuse_clashes(clashes)
             self._directory.learn(i for i in found if i.symbol not in clashes)
+            self._setup.feeds.refresh()
             self._directory.complete = True
             self._reconcile(tasks, volumes)
             await self._registry.store([i for i in found if i.status == "trading"])
