@@ -82,7 +82,7 @@ class Hub:
         """Send ``connection`` what happens from now on."""
         known = self._feeds.get(feed.key)
         if known is None:
-            known = self._feeds[feed.key] = _Subscribed(feed, self.desk.now_ms())
+            known = self._feeds[feed.key] = _Subscribed(feed, feed.since_ms or self.desk.now_ms())
         known.connections.add(connection)
         connection.feeds[feed.key] = feed
 

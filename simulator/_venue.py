@@ -54,6 +54,8 @@ class Feed:
     symbol: str = ""
     tape: Tape | None = None
     every_ms: int = 0
+    since_ms: int = 0
+    """Where its first subscriber's messages begin, after a snapshot of that moment; 0: with the subscription."""
     on_trades: OnTrades | None = None
     on_slot: OnSlot | None = None
 
