@@ -73,8 +73,14 @@ class Rows:
         before = max(self.first - begin + spare, 0) if begin < self.first else 0
         after = max(last + 1 - self.first - len(self.buy) + spare, 0) if last >= self.first + len(self.buy) else 0
         if before or after:
-            self.buy, self.sell = (np.pad(rows, (before, after)) for rows in (self.buy, self.sell))
+            self.buy, self.sell = (_padded(rows, before, after) for rows in (self.buy, self.sell))
             self.first -= before
+
+
+def _padded(rows: Ints, before: int, after: int) -> Ints:
+    wider: Ints = np.zeros(before + len(rows) + after, np.int64)
+    wider[before : before + len(rows)] = rows
+    return wider
 
 
 class Window:

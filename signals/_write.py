@@ -10,8 +10,8 @@ from numba import njit
 
 from signals._layout import Bytes
 
-_POWERS = np.array([10**n for n in range(19)], np.int64)
-_ZERO, _MINUS, _POINT = 48, 45, 46
+_ZERO, _MINUS, _POINT = np.uint64(48), 45, 46
+_TEN = np.uint64(10)
 DECIMALS_MAX = 18
 
 
@@ -23,44 +23,50 @@ def text(out: Bytes, at: int, words: Bytes) -> int:
     return at + len(words)
 
 
-@njit(cache=True, nogil=True)
-def integer(out: Bytes, at: int, value: int) -> int:
-    """Write a whole number."""
-    if value < 0:
-        out[at] = _MINUS
-        at += 1
-        value = -value
-    digits = 1
-    while digits < 19 and value >= _POWERS[digits]:
-        digits += 1
-    for i in range(digits):
-        out[at + digits - 1 - i] = _ZERO + value % 10
-        value //= 10
-    return at + digits
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def decimal(out: Bytes, at: int, value: int, places: int) -> int:
     """Write ``value / 10**places`` exactly, in as few digits as it needs: 5, 0.25, 61837.63."""
     if value == 0:
         out[at] = _ZERO
         return at + 1
-    while places > 0 and value % 10 == 0:
-        value //= 10
-        places -= 1
     if value < 0:
         out[at] = _MINUS
         at += 1
         value = -value
-    if places == 0:
-        return integer(out, at, value)
-    at = integer(out, at, value // _POWERS[places])
-    out[at] = _POINT
-    rest = value % _POWERS[places]
-    for i in range(places):
-        out[at + places - i] = _ZERO + rest % 10
-        rest //= 10
-    return at + places + 1
+    # Unsigned: dividing by a constant ten is then one multiplication.
+    rest, left = np.uint64(value), places
+    while left > 0:
+        tenth = rest // _TEN
+        if rest != tenth * _TEN:
+            break
+        rest = tenth
+        left -= 1
+    digits, probe = 1, rest
+    while probe >= _TEN:
+        probe //= _TEN
+        digits += 1
+    end = at + max(digits, left + 1) + (1 if left else 0)
+    place = end - 1
+    for _ in range(left):
+        tenth = rest // _TEN
+        out[place] = _ZERO + (rest - tenth * _TEN)
+        rest = tenth
+        place -= 1
+    if left:
+        out[place] = _POINT
+        place -= 1
+    while place >= at:
+        tenth = rest // _TEN
+        out[place] = _ZERO + (rest - tenth * _TEN)
+        rest = tenth
+        place -= 1
+    return end
+
+
+@njit(cache=True, nogil=True)
+def integer(out: Bytes, at: int, value: int) -> int:
+    """Write a whole number."""
+    return int(decimal(out, at, value, 0))
 
 
 def plain(value: int, places: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import oracle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals.imbalance import BUYERS, SELLERS, imbalances
@@ -88,6 +88,7 @@ def test_a_profile_without_volume_has_no_control() -> None:
 _lots = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(_lots)
 def test_compiled_value_area_equals_the_plain_one(rows: list[tuple[int, int]]) -> None:
     buys, sells = (list(side) for side in zip(*rows, strict=True))
@@ -95,6 +96,7 @@ def test_compiled_value_area_equals_the_plain_one(rows: list[tuple[int, int]]) -
     assert found == (oracle.value_area([b + s for b, s in rows]) or (-1, -1, -1))
 
 
+@settings(deadline=None)
 @given(_lots)
 def test_compiled_imbalances_equal_the_plain_ones(rows: list[tuple[int, int]]) -> None:
     _found(dict(enumerate(rows)))
