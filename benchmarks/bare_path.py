@@ -107,12 +107,12 @@ async def _read(ws_url: str, transport: str, on_frame: Any) -> None:
                     await asyncio.sleep(0)
     from picows import WSFrame, WSListener, WSTransport, ws_connect
 
-    class Listener(WSListener):  # type: ignore[misc]  # picows has no types
+    class Listener(WSListener):
         def on_ws_frame(self, _transport: WSTransport, frame: WSFrame) -> None:
             on_frame(frame.get_payload_as_bytes())
 
-    socket, _ = await ws_connect(Listener, ws_url)
-    await socket.wait_disconnected()
+    transported, _ = await ws_connect(Listener, ws_url)
+    await transported.wait_disconnected()
 
 
 async def _pull(url: str, durable: str, count: int, batch: Any) -> None:
@@ -153,6 +153,7 @@ async def _pull(url: str, durable: str, count: int, batch: Any) -> None:
 
 async def rows(url: str, questdb: str, count: int) -> None:
     """Into the deduplicated table, one flush a batch."""
+    sender: Any  # its stub knows no microseconds
     with Sender.from_conf(f"http::addr={questdb};auto_flush=off;") as sender:
 
         async def write(messages: list[Msg]) -> int:

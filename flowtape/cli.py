@@ -211,7 +211,7 @@ def signal(settings: Settings, names: tuple[str, ...]) -> int:
 @click.option("--port", default=0, show_default="a free one", type=int)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--symbols", default=10, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--rate", default=200.0, show_default=True, help="Trades a second over all symbols.")
+@click.option("--rate", default=200.0, show_default=True, help="Trades a second of each exchange.")
 def simulate(settings: Settings, host: str, port: int, seed: int, symbols: int, rate: float) -> int:
     """Serve simulated exchanges over real WebSocket and REST: ws://HOST:PORT/<exchange>."""
     from flowtape.simulation import run

