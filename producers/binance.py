@@ -188,7 +188,11 @@ class Session(BaseSession):
         at = self.at(it.E, received)
         if not it.r or not it.T:
             return ()
-        return self.funding(feed, at, received, float(it.r), time.micros(it.T), it.p, it.i)
+        try:
+            rate = float(it.r)
+        except ValueError as error:
+            raise FrameError(f"funding rate {it.r!r}") from error
+        return self.funding(feed, at, received, rate, time.micros(it.T), it.p, it.i)
 
     def _marks(self, them: list[wire.Mark], received: int) -> Sequence[Event]:
         return [event for it in them for event in self._mark(it, received)]
