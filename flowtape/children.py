@@ -53,16 +53,19 @@ class Children:
 
     async def _keep(self, child: Child) -> None:
         wait_s = BACKOFF_S_MIN
-        while not self._stopping:
+        while not self._ending():
             began = time.monotonic()
             code = await self._run(child)
-            if self._stopping:
+            if self._ending():
                 return
             child.restarts += 1
             child.problem = _last_line(self._log_file(child))
             wait_s = BACKOFF_S_MIN if time.monotonic() - began > HEALTHY_S else min(wait_s * 2, BACKOFF_S_MAX)
             _log.warning("worker_died", name=child.name, code=code, again_in_s=wait_s, last_line=child.problem)
             await asyncio.sleep(wait_s)
+
+    def _ending(self) -> bool:
+        return self._stopping
 
     async def _run(self, child: Child) -> int:
         file = self._log_file(child)

@@ -23,7 +23,7 @@ _CONFIG = click.option(
 )
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -71,7 +71,8 @@ def command(group: click.Group, *arguments: Any, **options: Any) -> Callable[[Ca
 
         body.__doc__, body.__name__ = function.__doc__, function.__name__
         body.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        return group.command(*arguments, **options)(_CONFIG(body))
+        made: click.Command = group.command(*arguments, **options)(_CONFIG(body))
+        return made
 
     return wrap
 

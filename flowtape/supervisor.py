@@ -103,7 +103,7 @@ class _Up:
             if time.monotonic() > deadline:
                 raise servers.ServerError("simulate", "not ready; see log/simulate.log under data_dir")
             await asyncio.sleep(0.1)
-        environment = {}
+        environment: dict[str, str] = {}
         for exchange in DEMO_EXCHANGES:
             prefix = f"FLOWTAPE_EXCHANGES_{exchange.upper()}"
             path = f"{HOST}:{port}/{exchange.removeprefix('sim_')}"

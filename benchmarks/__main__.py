@@ -1,0 +1,82 @@
+"""``make bench``: one table, each figure beside its limit measured in the same run. ``--quick`` for a small one."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import drain, kernel, path, publish, steady
+from benchmarks._stack import stack
+
+_console = Console(width=118)
+
+
+def _row(
+    table: Table, what: str, figure: float, unit: str, limit: float | None, limit_is: str, goal: str, met: bool
+) -> None:
+    share = f"{figure / limit:.2f}" if limit else ""
+    against = f"{limit:,.0f} {limit_is}" if limit else limit_is
+    table.add_row(what, f"{figure:,.0f} {unit}", against, share, goal, "yes" if met else "[red]no[/red]")
+
+
+def _say(text: str) -> None:
+    _console.print(f"[dim]{text}[/dim]")
+
+
+def main(quick: bool) -> None:
+    """Measure everything and print the table."""
+    scale = 1 if quick else 4
+    table = Table("what", "measured", "limit in this run", "share", "goal", "met", title="flowtape benchmarks")
+    for transport in ("websockets", "picows"):
+        _say(f"whole path over {transport}, bare then product (about a minute)")
+        bare = path.bare(100_000 * scale, 10, transport)
+        product = path.product(100_000 * scale, 10, transport)
+        _row(
+            table, f"socket to rows and footprints, {transport}", product, "trades/s", bare, "bare path",
+            "≥ 0.60 of the bare path", product >= 0.6 * bare,
+        )  # fmt: skip
+    with stack() as settings:
+        _say("publishing")
+        bare, single, together = publish.measure(settings, 25_000 * scale)
+        _row(table, "publish, one a message", single, "events/s", bare, "core publish", "≥ 40k/s", single >= 40_000)
+        _row(table, "publish, coalesced", together, "events/s", bare, "core publish", "≥ 150k/s", together >= 150_000)
+    with stack() as settings:
+        _say("draining")
+        alone, single, together = drain.measure(settings, 25_000 * scale)
+        _row(table, "drain, one a message", single, "rows/s", alone, "QuestDB alone", "≥ 30k/s", single >= 30_000)
+        _row(table, "drain, coalesced", together, "rows/s", alone, "QuestDB alone", "≥ 100k/s", together >= 100_000)
+    for symbols in (1, 100, 500):
+        _say(f"kernel, {symbols} symbols")
+        read, fold = kernel.measure(500_000 * scale, symbols, kernel.OPEN_US)
+        goal, met = ("≥ 50M/s", fold >= 50e6) if symbols == 100 else ("", True)
+        _row(table, f"footprint kernel, {symbols} symbols", fold, "trades/s", read, "reading loop", goal, met)
+        read, fold = kernel.measure(500_000 * scale, symbols, kernel.CLOSING_US)
+        _row(table, "  with candles closing", fold, "trades/s", read, "reading loop", "", True)
+    _say("steady state: 2,000 trades/s over 100 symbols")
+    cost = steady.measure(30 * scale / 4)
+    ours = {name: cores for name, cores in cost.cores.items() if not name.startswith(("(", "simulator"))}
+    table.add_section()
+    total = sum(ours.values())
+    _row(
+        table,
+        "all Python processes",
+        100 * total,
+        "% of a core",
+        None,
+        f"{cost.trades_per_s:,.0f} trades/s",
+        "< 50 %",
+        total < 0.5,
+    )
+    for name, cores in cost.cores.items():
+        megabytes = cost.bytes[name] / 1e6
+        goal, met = ("< 250 MB", megabytes < 250) if name in ours else ("", True)
+        _row(table, f"  {name}", 100 * cores, f"%  {megabytes:,.0f} MB", None, "", goal, met)
+    _console.print(table)
+    _console.print(f"{os.cpu_count()} cores; load before the run is in the figures: trust the shares, not the rates")
+
+
+if __name__ == "__main__":
+    main("--quick" in sys.argv[1:])
