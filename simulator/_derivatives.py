@@ -23,7 +23,9 @@ def mark_price(tape: Tape, time_ms: int) -> float:
 
 
 def funding_hours(tape: Tape) -> int:
-    """8 for most instruments, 4 for one in three, by name; the most traded keep 8."""
+    """What the listing says, else 8 for most instruments, 4 for one in three, by name; the most traded keep 8."""
+    if tape.listing.funding_hours:
+        return tape.listing.funding_hours
     if tape.listing.coin.share == tape.market.coins[0].share:
         return 8
     return 4 if scatter_one(key("funding", tape.listing.coin.name), 0) % 3 == 0 else 8

@@ -51,6 +51,8 @@ class Listing:
     step: int = 1
     perpetual: bool = False
     inverse: bool = False
+    funding_hours: int = 0
+    """0: as its coin has it elsewhere."""
 
     @property
     def canonical(self) -> str:

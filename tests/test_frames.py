@@ -1,0 +1,96 @@
+"""Every exchange's own fixtures decode to the events written beside them, and no broken frame does harm."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from math import isfinite
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producers._decode import decode
+from producers._exchange import FrameError, Options, Setup, SubscriptionRejected, directory, every, load
+from producers._feeds import Feeds
+from schemas import time
+from schemas.events import decode_any, encode
+from schemas.names import WORD
+from schemas.symbols import is_symbol
+from tests.mutating import mutated
+
+FRAMES = Path(__file__).resolve().parent / "frames"
+EXCHANGES = sorted(every())
+NOW = 1_800_000_000_000_000
+EXAMPLES = 300
+"""Of up to twelve frames each: some thousand mutated frames an exchange."""
+FIXTURES = sorted(
+    path.relative_to(FRAMES) for path in FRAMES.glob("*/*.jsonl") if not path.stem.endswith(".expected")
+)  # fmt: skip
+
+
+@cache
+def frames(exchange):
+    paths = [FRAMES / path for path in FIXTURES if path.parts[0] == exchange]
+    assert paths, f"{exchange} has no fixtures"
+    return [line for path in paths for line in path.read_bytes().splitlines()]
+
+
+def session(exchange):
+    declared = load(exchange)
+    return declared.session(Setup(exchange, Feeds(directory(declared, exchange)), Options()))
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=str)
+def test_a_fixture_decodes_to_what_stands_beside_it(fixture):
+    out, err = io.BytesIO(), io.StringIO()
+    with (FRAMES / fixture).open("rb") as lines:
+        assert decode(fixture.parts[0], lines, None, out, err) == 0, err.getvalue()
+    expected = (FRAMES / fixture).with_suffix(".expected.jsonl").read_bytes()
+    assert [*map(msgspec.json.decode, out.getvalue().splitlines())] == [
+        *map(msgspec.json.decode, expected.splitlines())
+    ]
+
+
+def kinds(exchange):
+    """Kinds of events the fixtures of an exchange stand for."""
+    expected = [(FRAMES / path).with_suffix(".expected.jsonl") for path in FIXTURES if path.parts[0] == exchange]
+    return {msgspec.json.decode(line)["kind"] for path in expected for line in path.read_bytes().splitlines()}
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_every_channel_on_a_socket_has_a_fixture(exchange):
+    wanted = {WORD[word].kind for word, channel in load(exchange).channels.items() if channel.topics}
+    assert wanted <= kinds(exchange)
+
+
+def attempt(it, raw):
+    """Events of a frame that may be broken, and the reason where it is."""
+    try:
+        return list(it.parse(raw, NOW)), ""
+    except FrameError as error:
+        return [], error.reason if error.raw == raw else "the raw bytes are not in the error"
+    except SubscriptionRejected as rejection:
+        return [], "refused" if rejection.topics else "refused, but what?"
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_broken_frame_raises_what_is_declared_or_yields_sound_events(exchange):
+    good = frames(exchange)
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @given(st.lists(st.one_of(mutated(good), st.sampled_from(good)), min_size=4, max_size=12))
+    def holds(raws):
+        it = session(exchange)
+        for raw in raws:
+            events, reason = attempt(it, raw)
+            assert not reason.startswith(("parser bug", "the raw", "refused,")), reason
+            for event in events:
+                assert decode_any(encode(event)) == event
+                assert is_symbol(event.symbol)
+                assert event.timestamp <= NOW + time.AHEAD_MAX
+                assert all(isfinite(v) for v in msgspec.structs.astuple(event) if isinstance(v, float))
+
+    holds()
