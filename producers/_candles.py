@@ -31,10 +31,11 @@ class Row(NamedTuple):
 class _Mark:
     """How far an interval of a symbol has come: the newest candle told, and the newest known to be empty."""
 
-    __slots__ = ("empty", "told")
+    __slots__ = ("empty", "row", "told")
 
     def __init__(self) -> None:
         self.told = self.empty = 0
+        self.row: Row | None = None
 
 
 def poll(
@@ -65,15 +66,16 @@ def poll(
 
 
 def _news(setup: Setup, request: Request, received: int, length: int, rows: Iterable[Row]) -> list[Kline]:
-    """The closed candles of an answer from the last one told on, oldest first."""
+    """The closed candles of an answer that are news or were corrected, oldest first."""
     feed = setup.feeds.channel("klines")[request.symbol]
     feed.frames += 1
     mark, session, told = _mark(feed, request.interval), BaseSession(setup), []
     last = time.floor(received - SETTLE_US, length) - length
     for row in sorted(rows):
         if mark.told <= row.timestamp <= last and row.timestamp == time.floor(row.timestamp, length):
-            told.append(_kline(session, feed, received, request.interval, row))
-            mark.told = row.timestamp
+            if row != mark.row:
+                told.append(_kline(session, feed, received, request.interval, row))
+            mark.told, mark.row = row.timestamp, row
     if mark.told < last and received - (last + length) >= EMPTY_US:
         mark.empty = last
     return told
