@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf, isfinite
+from operator import itemgetter
 
 import msgspec
 
@@ -135,14 +136,22 @@ class BaseSession:
         return (Book(self.exchange, feed.symbol, slot, received, sequence, bids, asks),)
 
     @staticmethod
-    def replayed(feed: Feed, number: int, timestamp: int, received: int) -> bool:
-        """Whether a trade of a snapshot that comes with a subscription is to be told.
+    def replay(feed: Feed, trades: Iterable[tuple[int, Trade]], received: int) -> list[Trade]:
+        """What is to be told of the numbered trades a subscription replays.
 
         After a reconnect what was missed is; at a start only the last minutes are, as a restart may have missed them.
         """
-        if feed.expected < 0:
-            return not received or timestamp >= received - REPLAY_MAX
-        return number >= feed.expected or any(first <= number <= last for first, last, *_ in feed.holes)
+        fresh, told = feed.expected < 0, []
+        for number, trade in sorted(trades, key=itemgetter(0)):
+            if fresh:
+                news = not received or trade.timestamp >= received - REPLAY_MAX
+            else:
+                news = number >= feed.expected or any(first <= number <= last for first, last, *_ in feed.holes)
+            if news or fresh:
+                feed.step(number, trade.timestamp, received)
+            if news:
+                told.append(trade)
+        return told
 
     def kline(
         self, feed: Feed, timestamp: int, received: int, interval: str, prices: tuple[float, float, float, float],

@@ -109,10 +109,10 @@ class Session(BaseSession):
         timestamp = self.at_text(it.time, received)
         sold = it.side == "buy"  # the maker bought, so the aggressor sold
         trade = self.trade(feed, timestamp, received, it.trade_id, it.price, it.size, sold)
-        told = not replay or self.replayed(feed, it.trade_id, timestamp, received)
-        if told or feed.expected < 0:
-            feed.step(it.trade_id, timestamp, received)
-        return (trade,) if told else ()
+        if replay:
+            return self.replay(feed, [(it.trade_id, trade)], received)
+        feed.step(it.trade_id, timestamp, received)
+        return (trade,)
 
     def _heartbeat(self, it: wire.Heartbeat, received: int) -> None:
         feed = self._trades[it.product_id]
