@@ -66,6 +66,11 @@ class Archive:
         self.moved_aside = True
         self._open()
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._db.executescript("DELETE FROM candle; DELETE FROM series; DELETE FROM state; DELETE FROM seen;")
+        self._ids = {}
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

@@ -141,7 +141,7 @@ class Decoder:
         # Ahead of our clock by more than a day: not believed, or it would close everything.
         good &= (stamps <= received + time.AHEAD_MAX) & (sane | ~is_trade)
         self._note(exchanges, whose, slots, stamps, received, sequences, good)
-        orders, identities = _numbers([p.trade_id for p in prints])
+        orders, identities = numbers([p.trade_id for p in prints])
         is_sell = np.array([p.is_buyer_maker for p in prints], np.bool_)
         columns = Columns(whose, slots, stamps, orders, identities, prices, quantities, values, is_sell, sequences)
         self.bad += int((~good).sum())
@@ -173,12 +173,12 @@ def _integers(numbers: list[int]) -> np.ndarray:
         return np.array([n if abs(n) < 2**62 else 0 for n in numbers], np.int64)
 
 
-def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(order, identity) of trade ids: both the number where they are numbers, else -1 and a hash."""
     joined = "".join(texts)
     if joined.isascii() and joined.isdigit() and max(map(len, texts), default=0) <= 18 and "" not in texts:
-        numbers = np.array(list(map(int, texts)), np.int64)
-        return numbers, numbers
+        whole = np.array(list(map(int, texts)), np.int64)
+        return whole, whole
     orders, identities = [], []
     for text in texts:
         if text.isascii() and text.isdigit() and len(text) <= 18:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas import time
 from signals._candle import take
 from signals._grid import Grids
 from signals._kernel import APPLIED, CLOSING, DONE, GRID, LATE, OFF_GRID, OFF_STEP, TOO_LARGE, fold, widen
@@ -113,7 +114,7 @@ class Engine:
             length = state.spans.lengths[interval]
             absorb(state.parts, state.part(slot, interval), state.live, row, begin - begin % length)
         if not state.since[slot]:
-            state.since[slot] = begin
+            state.since[slot] = begin - begin % time.MINUTE
         clear(state.scratch, 0)
         absorb(state.scratch, 0, state.live, row, begin)
         self._finish(slot, 0, state.scratch, 0, now, sequence)

@@ -109,7 +109,7 @@ class Late:
             state.running[slot] += int(signed.sum()) * unit_of(grid)
         latest = state.touched[slot]
         state.touched[slot] = max(latest[0], trades.sequence.max()), max(latest[1], now.max())
-        first = int(trades.timestamp.min()) // state.spans.base * state.spans.base
+        first = int(trades.timestamp.min()) // time.MINUTE * time.MINUTE
         state.since[slot] = min(state.since[slot] or first, first)
         state.dirty[slot] = 1
         self.applied += len(ticks)

@@ -82,6 +82,15 @@ class Ledger:
             return kept
         return self._fresh[series][fresh]
 
+    def has(self, slot: int, interval: int, timestamp: int) -> bool:
+        """Whether that candle is kept."""
+        return self.get(slot, interval, timestamp) is not None
+
+    def is_pruned(self, slot: int, interval: int, timestamp: int) -> bool:
+        """Whether a candle that opened then would be older than what is kept of a full series."""
+        shown = self.shown((slot, interval))
+        return len(shown) >= self.kept and timestamp < min(shown)
+
     def shown(self, series: Series) -> dict[int, Candle]:
         """The newest ``kept`` candles of a series by open time."""
         found = self._archive.latest(self.name(series), self.kept) | self._fresh.get(series, {})

@@ -18,6 +18,7 @@ from signals._layout import (
     CLOSE_ID,
     CLOSE_TIME,
     COLUMNS,
+    CVD,
     DELTA,
     DELTA_MAX,
     DELTA_MIN,
@@ -30,6 +31,7 @@ from signals._layout import (
     OPEN,
     OPEN_ID,
     OPEN_TIME,
+    REVISION,
     ROW,
     ROWS_MAX,
     SELL,
@@ -101,7 +103,7 @@ def absorb(target: Candles, t: int, source: Candles, s: int, start: int) -> None
     if meta[t, START] == EMPTY:
         for column in range(COLUMNS):
             meta[t, column] = child[s, column]
-        for column in (BUY, SELL, BUYS, SELLS, DELTA, DELTA_MIN, DELTA_MAX, SHIFT):
+        for column in (BUY, SELL, BUYS, SELLS, DELTA, DELTA_MIN, DELTA_MAX, SHIFT, REVISION, CVD):
             meta[t, column] = 0
         meta[t, START] = start
         meta[t, FIRST] = child[s, FIRST] << child[s, SHIFT]
@@ -139,6 +141,15 @@ def _edge(meta: Ints, t: int, tick: int, time: int, order: int) -> None:
         time == meta[t, CLOSE_TIME] and not (order >= 0 and meta[t, CLOSE_ID] >= 0 and order < meta[t, CLOSE_ID])
     ):
         meta[t, CLOSE], meta[t, CLOSE_TIME], meta[t, CLOSE_ID] = tick, time, order
+
+
+@njit(cache=True)
+def stretch(target: Candles, t: int, edges: Ints) -> None:
+    """Let candle ``t`` reach the open, high, low and close of another's meta."""
+    _edge(target.meta, t, edges[OPEN], edges[OPEN_TIME], edges[OPEN_ID])
+    _edge(target.meta, t, edges[CLOSE], edges[CLOSE_TIME], edges[CLOSE_ID])
+    target.meta[t, HIGH] = max(target.meta[t, HIGH], edges[HIGH])
+    target.meta[t, LOW] = min(target.meta[t, LOW], edges[LOW])
 
 
 @njit(cache=True)

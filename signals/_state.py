@@ -87,6 +87,7 @@ class State:
         """When ``running`` began; 0 before the first trade."""
         self.counts = np.zeros(4, np.int64)
         self.scratch = candles(1, PART_ROWS)
+        self.spare = candles(1, PART_ROWS)
 
     def exchange(self, name: str) -> int:
         """The number of an exchange, given to it if it is new."""

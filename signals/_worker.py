@@ -8,32 +8,35 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import numpy as np
 import structlog
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
+from schemas import time
 from schemas.names import WORD
 from schemas.settings import Settings
 from signals._archive import Archive
 from signals._board import Board
-from signals._candle import CandleDamaged
+from signals._catch_up import CatchUp
 from signals._core import Core
 from signals._decode import Message
 from signals._grid import Grids
+from signals._layout import CLOCK, SEQUENCE, Columns
 from signals._publish import Letter, Publisher
 from signals._redis import Watermark, Writer
 from signals._registry import Registry
-from signals._snapshot import SnapshotUnusable
+from signals._start import Starter
 from signals._state import Spans
 from signals._stream import Reader, StreamFacts
+from signals._tables import Tables
 
 _log = structlog.get_logger()
 BATCH = 5_000
 """Messages folded at once, at most."""
 FRESH_MAX = 20_000
 """Closed candles that may wait in memory for a snapshot."""
-REGISTRY_WAIT_S, REGISTRY_EVERY_S, LIVE_EVERY_S = 5.0, 60.0, 1.0
+REGISTRY_WAIT_S, REGISTRY_EVERY_S, PINS_EVERY_S, LIVE_EVERY_S, CATCH_UP_EVERY_S = 5.0, 60.0, 5.0, 1.0, 2.0
 STREAM = WORD["trade"].stream
 
 
@@ -50,27 +53,26 @@ class Worker:
         self._nats = nats
         self._archive = Archive(path, self._config.closed)
         self._registry = Registry(nats)
+        self._grids = Grids(self._config.row, self._registry.pins.append)
         self._publisher = Publisher(nats, monotonic)
         self._writer = Writer(redis, watermark_key, self._config.closed)
-        self._build(spans, names)
+        self._tables = Tables(settings.questdb.pg)
+        self._spans, self._names = spans, names
         self._flush_s = self._config.flush / 1e6
-        self._due = dict.fromkeys(("flush", "snapshot", "registry", "live"), 0.0)
         self._watermark = Watermark(0, "")
+        self._covered = 0
 
-    def _build(self, spans: Spans, names: tuple[str, ...]) -> None:
+    def _build(self) -> Core:
         """An engine with nothing in it."""
-        self.core = Core(self._config, spans, Grids(self._config.row, self._registry.pins.append), self._archive)
-        self._board = Board(self.core, self._writer, names)
+        return Core(self._config, self._spans, self._grids, self._archive)
 
     async def run(self, found: StreamFacts, stop: asyncio.Event) -> None:
         """Work until ``stop``. Raises StreamReplaced."""
-        self._watermark = await self._begin(found)
-        await self._know_instruments()
-        self._board.everything()
-        self._board.wait_for = await self._writer.watermark()
+        await self._begin(found)
         reader = Reader(self._nats, STREAM, found.created, self._watermark.sequence)
         now = self._monotonic()
-        self._due = {"flush": now, "snapshot": now + self._config.snapshot / 1e6, "registry": now + 60, "live": now}
+        self._due = dict.fromkeys(("flush", "live", "catch_up"), now)
+        self._due |= {"snapshot": now + self._config.snapshot / 1e6, "registry": now}
         try:
             while not stop.is_set():
                 wait = max(self._due["flush"] - self._monotonic(), 0.0)
@@ -82,31 +84,26 @@ class Worker:
         finally:
             await reader.close()
 
-    async def _begin(self, found: StreamFacts) -> Watermark:
-        """Where to go on: the snapshot's watermark if it is of this stream, else the stream's beginning."""
-        stored = self._recalled()
-        if stored.created == found.created and found.first - 1 <= stored.sequence <= found.last:
-            return stored
-        if stored.created:
-            self._health["holes"] = self._health.get("holes", 0) + 1
-            _log.error("snapshot_beside_stream", sequence=stored.sequence, first=found.first, last=found.last)
-        return Watermark(max(found.first - 1, 0), found.created)
-
-    def _recalled(self) -> Watermark:
-        """The watermark of what is in memory, from the archive after a start."""
+    async def _begin(self, found: StreamFacts) -> None:
+        """An engine to go on with; after the stream was replaced it is the one that ran."""
         if self._watermark.created:
-            return self._watermark
-        try:
-            return self.core.recall() or Watermark(0, "")
-        except (SnapshotUnusable, CandleDamaged, msgspec.DecodeError, ValueError) as error:
-            self._archive.start_over(str(error))
-            self._build(self.core.state.spans, self._board.names)
-            return Watermark(0, "")
+            self._watermark = Watermark(max(found.first - 1, 0), found.created)
+            return
+        await self._know_instruments()
+        starter = Starter(
+            self._build, self._archive, self._tables, self._nats, STREAM, self._wall, self._monotonic, self._sleep
+        )
+        self.core, self._watermark, self._covered, fits = await starter.begin(found)
+        self._health["holes"] = self._health.get("holes", 0) + (not fits)
+        self._board = Board(self.core, self._writer, self._names)
+        self._catch_up = CatchUp(self.core, self._tables, self._nats)
+        self._board.everything()
+        self._board.wait_for = await self._writer.watermark()
 
     async def _know_instruments(self) -> None:
         """Give the registry a moment to be filled before grids are guessed."""
         until = self._monotonic() + REGISTRY_WAIT_S
-        while not await self._registry.read(self.core.grids) and self._monotonic() < until:
+        while not await self._registry.read(self._grids) and self._monotonic() < until:
             await self._sleep(0.25)
         self._registry_until = until
 
@@ -115,14 +112,25 @@ class Worker:
         before = len(self.core.state.symbols)
         columns = self.core.decode(messages)
         await self._new_symbols(before)
-        self.core.fold(columns)
+        self.core.fold(self._uncovered(columns) if self._covered else columns)
         self._watermark = Watermark(messages[-1].sequence, self._watermark.created)
         closed, self.core.ledger.outgoing = self.core.ledger.outgoing, []
         await self._publisher.send([Letter(*self._board.footprints.message(*each)) for each in closed], stop)
 
+    def _uncovered(self, columns: Columns) -> Columns:
+        """Without trades the tables' candles hold already: those of covered minutes, up to a candle's sequence."""
+        state, kept = self.core.state, np.ones(len(columns.slot), np.bool_)
+        for n in np.flatnonzero((columns.timestamp < self._covered) & (columns.slot >= 0)).tolist():
+            minute = int(columns.timestamp[n]) // time.MINUTE * time.MINUTE
+            candle = self.core.ledger.get(int(columns.slot[n]), state.spans.minute, minute)
+            kept[n] = candle is None or columns.sequence[n] > candle.meta[SEQUENCE]
+        if state.clocks[:, CLOCK].max() > self._covered + self._config.late_horizon:
+            self._covered = 0
+        return Columns._make(column[kept] for column in columns)
+
     async def _new_symbols(self, before: int) -> None:
         """Wait, soon after the start, for the instruments of symbols seen for the first time."""
-        new, grids = self.core.state.symbols[before:], self.core.grids
+        new, grids = self.core.state.symbols[before:], self._grids
         while not all(grids.knows(*who) for who in new) and self._monotonic() < self._registry_until:
             await self._sleep(0.25)
             await self._registry.read(grids)
@@ -139,10 +147,15 @@ class Worker:
         if now >= self._due["snapshot"] or self.core.ledger.fresh_count() > FRESH_MAX:
             self._due["snapshot"] = now + self._config.snapshot / 1e6
             await self.snapshot()
-        if now >= self._due["registry"] or self._registry.pins:
-            self._due["registry"] = now + REGISTRY_EVERY_S
+        if now >= self._due["registry"]:
             await self._registry.write()
-            await self._registry.read(self.core.grids)
+            await self._registry.read(self._grids)
+            self._due["registry"] = now + (PINS_EVERY_S if self._registry.pins else REGISTRY_EVERY_S)
+        elif self._registry.pins:
+            self._due["registry"] = min(self._due["registry"], now + PINS_EVERY_S)
+        if now >= self._due["catch_up"]:
+            await self._catch_up.step()
+            self._due["catch_up"] = self._monotonic() + CATCH_UP_EVERY_S
 
     async def snapshot(self) -> None:
         """Store the state whole; skipped while closed candles are not safely published."""
@@ -166,11 +179,13 @@ class Worker:
         self._health.update(
             state="running", sequence=self._watermark.sequence, lag=reader.pending, missing=reader.missing,
             published=self._publisher.published, redis_error=self._writer.error, flushes=self._board.flushes,
-            rewrites=self._board.rewrites, behind=self._board.behind, **self.core.counters(),
+            rewrites=self._board.rewrites, behind=self._board.behind, recomputed=self._catch_up.recomputed,
+            **self.core.counters(),
         )  # fmt: skip
 
     async def close(self) -> None:
         """Let go of files and connections."""
         await self._publisher.close()
         await self._writer.close()
+        self._tables.close()
         self._archive.close()

@@ -1,0 +1,5 @@
+-- Rows with volume of closed 1m candles of $1 exchange, $2 symbol in [$3, $4) µs.
+SELECT timestamp::long, level, "row", buy, sell, coalesce(buys, 0), coalesce(sells, 0) FROM footprints
+WHERE exchange = $1 AND symbol = $2 AND timestamp >= $3::long::timestamp AND timestamp < $4::long::timestamp
+    AND (buy > 0 OR sell > 0)
+ORDER BY timestamp, level;
