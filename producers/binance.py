@@ -27,7 +27,7 @@ from producers._exchange import (
     SubscriptionRejected,
     Topic,
 )  # fmt: skip
-from producers._feeds import Feed
+from producers._feeds import Feed, UnknownSymbol
 from producers._session import BaseSession, open_interest
 from schemas import time
 from schemas.events import Event, Side, Trade
@@ -79,7 +79,7 @@ class Session(BaseSession):
         except FrameError as error:
             error.kind = kind
             raise
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnknownSymbol) as error:
             raise FrameError(str(error), raw, kind) from error
 
     def _route(self, stream: bytes) -> _Route | None:
