@@ -1,0 +1,284 @@
+"""A whole producer: its symbols, its registry, its REST budget, against real NATS and a scripted exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from nats.aio.client import Client
+from nats.js.api import KeyValueConfig
+
+from producers._budget import Budget
+from producers._exchange import Request, Rest, load
+from producers._registry import Registry
+from producers._rest import RestClient, RestError, redirected
+from producers._run import klines, produce
+from schemas.events import Clock, OpenInterest, decode_any
+from schemas.instruments import Instrument, decode
+from schemas.settings import ConfigError, Duration, ExchangeSettings, PollSettings, Settings
+from tests.producing import NOW, frame, nats_server, stored, trade_ids, until
+
+LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+
+
+def _listing(natives: tuple[str, ...] = LISTED, tick: str = "0.01") -> dict[str, Any]:
+    filters = [{"filterType": "PRICE_FILTER", "tickSize": tick}, {"filterType": "LOT_SIZE", "stepSize": "0.001"}]
+    return {
+        "symbols": [
+            {"symbol": n, "baseAsset": n[:-4], "quoteAsset": n[-4:], "status": "TRADING", "filters": filters}
+            for n in natives
+        ]
+    }
+
+
+class Venue:
+    """REST answers by path, and a socket that sends each subscribed symbol some trades."""
+
+    def __init__(self, answers: dict[str, Callable[[], web.Response]] | None = None) -> None:
+        self.answers = answers if answers is not None else {"/api/v3/exchangeInfo": lambda: _json(_listing())}
+        self.asked: list[str] = []
+        self.subscribed: list[str] = []
+        self.trades = 20
+        self.port = 0
+
+    async def _rest(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        answer = self.answers.get(request.path)
+        return answer() if answer else web.Response(status=404, text="{}")
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        async for message in socket:
+            wanted = msgspec.json.decode(message.data)
+            await socket.send_json({"result": None, "id": wanted["id"]})
+            if wanted["method"] == "SUBSCRIBE":
+                self.subscribed += wanted["params"]
+                for number in range(self.trades):
+                    for topic in wanted["params"]:
+                        await socket.send_str(frame(number, topic.partition("@")[0].upper()))
+        return socket
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Venue]:
+        application = web.Application()
+        application.router.add_get("/stream", self._socket)
+        application.router.add_get("/market/stream", self._socket)
+        application.router.add_get("/{rest:.*}", self._rest)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.port = runner.addresses[0][1]
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+
+def _json(value: object, status: int = 200, **headers: str) -> web.Response:
+    text = msgspec.json.encode(value).decode()
+    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    with nats_server(tmp_path / "nats") as server:
+        client = await server.connect()
+        await server.streams(client)
+        await client.jetstream().create_key_value(KeyValueConfig("instruments", history=8))
+        yield client
+        await client.close()
+
+
+def _settings(venue: Venue, folder: Path, exchange: str = "binance", **its: Any) -> Settings:
+    its = {"symbols": ["BTC-USDT"], "channels": ["trades"]} | its
+    urls = {"ws_url": f"ws://127.0.0.1:{venue.port}", "rest_url": f"http://127.0.0.1:{venue.port}"}
+    return Settings(
+        data_dir=str(folder / "data"), exchanges={exchange: ExchangeSettings(**its, **urls)},
+        poll=PollSettings(open_interest=Duration(1_000_000)),
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def producing(
+    settings: Settings, client: Client, exchange: str = "binance", run: Any = produce
+) -> AsyncIterator[dict[str, Any]]:
+    stop, health = asyncio.Event(), dict[str, Any]()
+    task = asyncio.create_task(run(exchange, settings, client, stop, health))
+    try:
+        yield health
+    finally:
+        stop.set()
+        await task
+
+
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+async def test_trades_go_from_the_socket_to_the_log_once_and_the_clock_follows(
+    client: Client, tmp_path: Path, transport: str
+) -> None:
+    async with Venue().open() as venue:
+        settings = _settings(venue, tmp_path, symbols=["BTC-USDT", "ETH/USDT"], transport=transport)
+        async with producing(settings, client) as health:
+            await until(lambda: health.get("exchange_time") and health["outbox"]["events"] >= 41)
+    messages = await stored(client, "MD_TRADE")
+    assert trade_ids(messages) == trade_ids(messages, "ETH-USDT") == list(range(20))
+    clocks = [decode_any(m.data) for m in messages if m.subject == "md.clock.binance"]
+    assert [type(clock) for clock in clocks] == [Clock]
+    assert clocks[0].timestamp == NOW + 19_000
+    assert health["symbols"] == 2
+
+
+async def test_ingest_does_not_wait_for_rest(client: Client, tmp_path: Path) -> None:
+    async with Venue({}).open() as venue, producing(_settings(venue, tmp_path), client) as health:
+        await until(lambda: health.get("outbox", {}).get("events", 0) >= 20)
+    assert trade_ids(await stored(client, "MD_TRADE")) == list(range(20))
+
+
+async def test_without_rest_the_registrys_last_version_explains_symbols(client: Client, tmp_path: Path) -> None:
+    odd = Instrument("binance", "BTC-USDT", "ODDNAME", "BTC", "USDT", "USDT", "spot")
+    await Registry(client, "binance", lambda: NOW).store([odd])
+    async with Venue({}).open() as venue, producing(_settings(venue, tmp_path), client):
+        await until(lambda: venue.subscribed)
+    assert venue.subscribed[0] == "oddname@trade"
+
+
+async def test_an_unknown_symbol_is_named_and_the_others_are_served(client: Client, tmp_path: Path) -> None:
+    async with Venue().open() as venue:
+        settings = _settings(venue, tmp_path, symbols=["BTC-USDT", "BTCC-USDT"])
+        async with producing(settings, client) as health:
+            await until(lambda: health.get("unknown") == ["BTCC-USDT"] and health["outbox"]["events"] >= 20)
+    assert 0 in trade_ids(await stored(client, "MD_TRADE"))
+
+
+async def test_a_configuration_of_unknown_symbols_only_is_an_error_with_near_matches(
+    client: Client, tmp_path: Path
+) -> None:
+    async with Venue().open() as venue:
+        with pytest.raises(ConfigError, match=r"exchanges\.binance\.symbols.*near are BTC-USDT"):
+            await produce(
+                "binance", _settings(venue, tmp_path, symbols=["BTC-USDD"]), client, asyncio.Event(), {}
+            )  # fmt: skip
+
+
+async def test_a_star_takes_what_trades_most_up_to_the_bound(client: Client, tmp_path: Path) -> None:
+    volumes = [{"symbol": n, "quoteVolume": str(v)} for n, v in zip(LISTED, (5, 1, 9), strict=True)]
+    answers = {
+        "/api/v3/exchangeInfo": lambda: _json(_listing()),
+        "/api/v3/ticker/24hr": lambda: _json(volumes),
+    }
+    async with Venue(answers).open() as venue:
+        async with producing(_settings(venue, tmp_path, symbols=["*"], max_symbols=2), client) as health:
+            await until(lambda: health.get("symbols") == 2)
+        assert sorted(venue.subscribed) == ["btcusdt@trade", "solusdt@trade"]
+
+
+async def test_open_interest_is_polled_once_a_slot(client: Client, tmp_path: Path) -> None:
+    answers = {
+        "/fapi/v1/exchangeInfo": lambda: _json({"symbols": []}),
+        "/fapi/v1/openInterest": lambda: _json({"symbol": "BTCUSDT", "openInterest": "84617.188", "time": NOW // 1000}),
+    }
+    async with Venue(answers).open() as venue:
+        settings = _settings(
+            venue, tmp_path, "binance_futures", symbols=["BTC-USDT-PERP"], channels=["open_interest"]
+        )  # fmt: skip
+        async with producing(settings, client, "binance_futures", klines) as health:
+            await until(lambda: health.get("polls", {}).get("open_interest", {}).get("polls", 0) >= 2)
+    events = [decode_any(message.data) for message in await stored(client, "MD_OPEN_INTEREST")]
+    assert len(events) == 1
+    assert isinstance(events[0], OpenInterest)
+    assert (events[0].timestamp, events[0].open_interest) == (NOW, 84617.188)
+
+
+# --- registry --------------------------------------------------------------------------------------------------
+async def test_the_registry_writes_a_version_only_when_something_changed_and_keeps_the_row(client: Client) -> None:
+    bucket = await client.jetstream().key_value("instruments")
+    plain = Instrument("binance", "BTC-USDT", "BTCUSDT", "BTC", "USDT", "USDT", "spot", tick_size=0.01)
+    assert await Registry(client, "binance", lambda: 1).store([plain]) == 1
+    again = Registry(client, "binance", lambda: 2)
+    assert await again.store([plain]) == 0
+    entry = await bucket.get("binance.BTC-USDT")
+    pinned = msgspec.structs.replace(decode(entry.value or b""), row=5.0)
+    await bucket.update("binance.BTC-USDT", msgspec.json.encode(pinned), last=entry.revision)
+    changed = msgspec.structs.replace(plain, tick_size=0.1)
+    assert await again.store([changed]) == 0, "somebody else wrote in between"
+    assert await again.store([changed]) == 1
+    last = decode((await bucket.get("binance.BTC-USDT")).value or b"")
+    assert (last.tick_size, last.row, last.valid_from) == (0.1, 5.0, 2)
+
+
+# --- REST ------------------------------------------------------------------------------------------------------
+def _client(venue: Venue, folder: Path, clock: Callable[[], int], waits: list[float]) -> RestClient:
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    declared = Rest(weight_max=100, problem=load("binance").rest.problem)
+    return RestClient(declared, f"http://127.0.0.1:{venue.port}", folder, clock=clock, sleep=sleep)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda: web.Response(text="<html>please wait</html>"), "not JSON"),
+        (lambda: _json({"code": -1121, "msg": "Invalid symbol."}), "-1121 Invalid symbol"),
+        (lambda: _json({}, 500), "500"),
+        (lambda: web.Response(status=302, headers={"Location": "http://elsewhere/"}), "302"),
+    ],
+)
+async def test_an_error_is_told_from_an_answer_whatever_its_status(
+    tmp_path: Path, answer: Callable[[], web.Response], reason: str
+) -> None:
+    async with Venue({"/x": answer}).open() as venue:
+        rest = _client(venue, tmp_path, lambda: NOW, [])
+        with pytest.raises(RestError, match=reason):
+            await rest.get(Request("https://api.example/x"))
+        await rest.close()
+
+
+@pytest.mark.parametrize("status", [403, 418, 429])
+async def test_nobody_sends_while_the_venue_has_banned_us(tmp_path: Path, status: int) -> None:
+    now = [NOW]
+    async with Venue(
+        {"/x": lambda: _json({"code": -1003, "msg": "slow"}, status, **{"Retry-After": "300"})}
+    ).open() as v:
+        first, second = (_client(v, tmp_path, lambda: now[0], []) for _ in range(2))
+        with pytest.raises(RestError):
+            await first.get(Request("https://api.example/x"))
+        for rest in (first, second):
+            with pytest.raises(RestError, match="no budget"):
+                await rest.get(Request("https://api.example/x"))
+        assert len(v.asked) == 1
+        now[0] += 301_000_000
+        with pytest.raises(RestError, match=str(status)):
+            await second.get(Request("https://api.example/x"))
+        assert len(v.asked) == 2
+        await first.close()
+        await second.close()
+
+
+def test_two_processes_together_never_spend_more_than_half_of_the_limit(tmp_path: Path) -> None:
+    now = [NOW]
+    budgets = [Budget(tmp_path, "api.example:443", 100, 60.0, lambda: now[0]) for _ in range(2)]
+    granted = sum(budgets[number % 2].take(3) == 0.0 for number in range(100))
+    assert granted == 50 // 3
+    wait_s = budgets[0].take(3)
+    assert 0.0 < wait_s <= 60.0
+    now[0] += int(wait_s * 1e6) + 1
+    assert budgets[1].take(3) == 0.0
+
+
+def test_a_torn_budget_file_starts_a_new_window(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, "api.example", 100, 60.0, lambda: NOW)
+    (tmp_path / "api.example.json").write_bytes(b'{"window":12')
+    assert budget.take(50) == 0.0
+
+
+def test_an_override_replaces_the_host_and_keeps_the_exchanges_path() -> None:
+    url = "https://fapi.binance.com/fapi/v1/openInterest?symbol=BTCUSDT"
+    assert redirected(url, "http://127.0.0.1:9/sim/") == "http://127.0.0.1:9/sim/fapi/v1/openInterest?symbol=BTCUSDT"
+    assert redirected(url, "") == url
