@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from flowtape import __version__, servers
+from flowtape import __version__, log, servers
 from flowtape.configuration import read
 from flowtape.jar import JarError
 from schemas import time
@@ -66,6 +66,7 @@ def command(group: click.Group, *arguments: Any, **options: Any) -> Callable[[Ca
     def wrap(function: Callable[..., Any]) -> click.Command:
         @click.pass_context
         def body(ctx: click.Context, /, config: Path | None, **rest: Any) -> None:
+            log.configure("flowtape")
             code = function(read(config or ctx.find_object(Path)), **rest)
             ctx.exit(code or 0)
 

@@ -1,0 +1,176 @@
+"""The command line: exit codes, one clear line per mistake, `up` as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from flowtape import servers
+from schemas import events
+from tests.conftest import Stack
+from tests.exchange import tape
+from tests.harness import environment
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FLOWTAPE_")}
+
+
+def flowtape(*arguments: str, cwd: Path, stdin: bytes = b"", **extra: str) -> subprocess.CompletedProcess[bytes]:
+    """One command, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "flowtape", *arguments],
+        cwd=cwd, input=stdin, capture_output=True, env={**ENVIRONMENT, **extra}, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_every_command_explains_itself(tmp_path: Path) -> None:
+    listed = flowtape("--help", cwd=tmp_path).stdout.decode()
+    names = "up servers migrate produce klines consume signal simulate decode sub status"
+    for name in names.split():
+        assert f"\n  {name} " in listed
+        assert b"Usage" in flowtape(name, "--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("frobnicate",), "No such command"),
+        (("produce", "mtgox"), "unknown exchange 'mtgox'"),
+        (("--config", "nowhere.toml", "status"), "nowhere.toml: cannot be read"),
+        (("status", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        (("--config", "bad.toml", "status"), "bad.toml: web.prot: unknown key"),
+        (("status", "--config", "bad.toml"), "bad.toml: web.prot: unknown key"),
+        (("up", "--for", "soon"), "'soon' is not a duration"),
+        (("consume",), "not started here; run `flowtape servers start` or `flowtape up`"),
+    ],
+)
+def test_bad_usage_and_bad_config_are_one_clear_line_and_exit_code_2(tmp_path: Path, arguments, says: str) -> None:
+    (tmp_path / "bad.toml").write_text("[web]\nprot = 1\n")
+    ended = flowtape(*arguments, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert says in ended.stderr.decode()
+    assert "Traceback" not in ended.stderr.decode()
+
+
+def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
+    ended = flowtape("servers", "status", cwd=tmp_path, FLOWTAPE_NTAS_URL="x")
+    assert ended.returncode == 2
+    assert b"FLOWTAPE_NTAS_URL" in ended.stderr
+
+
+def test_decode_prints_one_event_per_line_and_names_bad_lines(tmp_path: Path) -> None:
+    frames = tape(4)
+    ended = flowtape("decode", "binance", cwd=tmp_path, stdin=b"\n".join([*frames, b"{broken", frames[0]]) + b"\n")
+    made = [events.decode_any(line) for line in ended.stdout.splitlines()]
+    assert [event.symbol for event in made] == ["BTC-USDT", "ETH-USDT", "BTC-USDT", "BTC-USDT", "BTC-USDT"]
+    assert all(event.received == event.timestamp > 0 for event in made)
+    assert ended.returncode == 1
+    assert b"5" in ended.stderr
+
+
+def test_decode_of_good_lines_ends_with_0(tmp_path: Path) -> None:
+    assert flowtape("decode", "binance", cwd=tmp_path, stdin=b"\n".join(tape(10))).returncode == 0
+
+
+def test_status_of_a_running_stack_is_json_with_what_the_documentation_names(migrated: Stack) -> None:
+    ended = flowtape("status", "--json", cwd=migrated.data_dir, **environment(migrated.settings))
+    found = json.loads(ended.stdout)
+    assert {"servers", "streams", "consumers", "tables", "workers", "footprints", "lag", "dead_letters", "ok"} <= set(
+        found
+    )
+    assert found["tables"].keys() >= {"trades", "candles", "footprints"}
+    assert found["problems"] == []
+    assert ended.returncode == 0
+
+
+def test_status_without_servers_says_what_is_down_and_ends_with_1(tmp_path: Path) -> None:
+    ended = flowtape("status", "--json", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert {"nats is not running", "questdb is not running", "redis is not running"} <= set(
+        json.loads(ended.stdout)["problems"]
+    )
+
+
+class Up:
+    """``flowtape up --demo`` in a folder of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder, self._log = folder, folder / "up.log"
+        self.start(*arguments)
+
+    def start(self, *arguments: str) -> None:
+        with self._log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flowtape", "up", "--demo", *arguments],
+                cwd=self.folder, env={**ENVIRONMENT, "FLOWTAPE_DISK": "4GB"}, stdout=out, stderr=out,
+            )  # fmt: skip
+
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def status(self) -> dict[str, object]:
+        return json.loads(flowtape("status", "--json", cwd=self.folder).stdout or "{}")
+
+    def until(self, holds, what: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert self.process.poll() is None, f"up ended: {self.output()[-3000:]}"
+            assert time.monotonic() < deadline, f"{what}: {self.output()[-3000:]}"
+            time.sleep(0.3)
+
+    def workers(self) -> dict[str, int]:
+        record = self.folder / ".flowtape" / "workers.json"
+        if not record.exists():
+            return {}
+        return {name: worker["pid"] for name, worker in msgspec.json.decode(record.read_bytes()).items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    from flowtape.children import end_leftovers
+
+    end_leftovers(tmp_path / ".flowtape")
+    servers.stop(tmp_path / ".flowtape")
+
+
+def test_up_shows_rows_and_footprints_growing_and_mends_what_is_killed(folder: Path) -> None:
+    up = Up(folder)
+    up.until(lambda: up.status().get("footprints", {}).get("keys", 0) > 0, "footprints appear")
+    up.until(lambda: up.status()["tables"].get("trades", 0) > 500, "rows grow")
+    killed = up.workers()["signal"]
+    os.kill(killed, signal.SIGKILL)
+    up.until(lambda: up.workers().get("signal", killed) != killed, "the signal engine is started again")
+    nats = servers.running(folder / ".flowtape")["nats"].pid
+    os.kill(nats, signal.SIGKILL)
+    up.until(lambda: servers.running(folder / ".flowtape")["nats"].alive(), "NATS is started again")
+    rows = up.status()["tables"]["trades"]
+    up.until(lambda: up.status()["tables"].get("trades", 0) > rows + 200, "rows grow again")
+    second = flowtape("up", "--demo", cwd=folder)
+    assert second.returncode == 2
+    assert b"already up" in second.stderr
+    mine = [*up.workers().values(), *(process.pid for process in servers.running(folder / ".flowtape").values())]
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(timeout=60) == 130
+    assert not [pid for pid in mine if psutil.pid_exists(pid)]
+
+
+def test_up_for_a_while_ends_by_itself_and_a_killed_up_leaves_nothing_to_the_next(folder: Path) -> None:
+    up = Up(folder)
+    up.until(lambda: len(up.workers()) >= 7, "workers start")
+    orphans = set(up.workers().values())
+    up.process.kill()
+    up.process.wait()
+    assert any(psutil.pid_exists(pid) for pid in orphans), "not run: the workers died with their parent"
+    up.start("--for", "3s")
+    assert up.process.wait(timeout=90) == 0
+    assert not [pid for pid in orphans if psutil.pid_exists(pid)]
