@@ -150,6 +150,8 @@ class Rest(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float = 60.0
     problem: Callable[[bytes], str | None] = lambda _: None
     instruments: tuple[Request, ...] = ()
+    following: Callable[[Request, bytes], Request | None] = lambda *_: None
+    """The request for the next page of an instrument list, given the last one and its answer."""
     volumes: Request | None = None
     """24 h quote volumes by symbol: the order in which ``["*"]`` picks."""
 

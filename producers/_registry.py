@@ -23,6 +23,7 @@ from schemas.symbols import is_symbol
 
 WATCH_S_MAX = 5.0
 NEAR_MAX = 5
+PAGES_MAX = 50
 _UNAVAILABLE = (NatsError, NatsTimeoutError, OSError, TimeoutError)
 log = structlog.get_logger()
 
@@ -90,12 +91,20 @@ class Registry:
 async def fetch(exchange: Exchange, exchange_id: str, rest: RestClient) -> list[Instrument]:
     """The exchange's own list. Raises RestError, also where the answer is not understood."""
     found: list[Instrument] = []
-    for request in exchange.rest.instruments:
+    waiting = list(exchange.rest.instruments)
+    for _ in range(PAGES_MAX):
+        if not waiting:
+            break
+        request = waiting.pop(0)
         body = await rest.get(request)
         try:
             found += exchange.instruments(body)
+            more = exchange.rest.following(request, body)
         except (msgspec.MsgspecError, ValueError, FrameError) as error:
             raise RestError(request.url, 200, f"not an instrument list: {error}") from error
+        waiting += [more] if more is not None else []
+    if waiting:
+        raise RestError(waiting[0].url, 200, f"an instrument list of more than {PAGES_MAX} pages")
     if not found:
         raise RestError(exchange.rest.instruments[0].url, 200, "an empty instrument list")
     return [
