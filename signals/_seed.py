@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,11 +64,15 @@ class Seed:
         self._state = core.state
         self.minutes = self.skipped = 0
 
-    async def fill(self, until: int) -> None:
-        """Everything before ``until`` µs, a whole minute. Raises TablesAway."""
-        series = await self._tables.fetch("signal_series", until)
+    async def fill(self, untils: Mapping[str, int]) -> None:
+        """Everything of an exchange before its minute in ``untils`` (µs). Raises TablesAway."""
+        series = await self._tables.fetch("signal_series")
         deadline = self._monotonic() + SECONDS_MAX
         for exchange, symbol, first, last in sorted(series):
+            until = untils.get(exchange, 0)
+            last = min(last, until - time.MINUTE)
+            if last < first:
+                continue
             slot = self._state.slot(exchange, symbol)
             x = int(self._state.exchange_of[slot])
             newest, oldest = last // DAY, max(first // DAY, last // DAY - DAYS_MAX)

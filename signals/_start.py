@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from schemas import time
+from schemas.names import subject
 from signals._archive import Archive
 from signals._candle import CandleDamaged
 from signals._core import Core
@@ -31,11 +32,11 @@ class _Stamp(msgspec.Struct):
 
 
 class Start(NamedTuple):
-    """An engine, the last message it holds, and until when (µs) its minutes came from tables."""
+    """An engine, the last message it holds, and until when (µs) the minutes of an exchange came from tables."""
 
     core: Core
     watermark: Watermark
-    covered: int
+    covered: dict[str, int]
     fits: bool
     """False where messages between the last state and the stream's beginning are gone."""
 
@@ -55,16 +56,16 @@ class Starter:
         """The snapshot if it is of this stream and nothing after it is gone; else tables, then the whole stream."""
         core, stored = self._recalled()
         if stored.created == found.created and found.first - 1 <= stored.sequence <= found.last:
-            return Start(core, stored, 0, True)
+            return Start(core, stored, {}, True)
         if stored.created:
             _log.error("snapshot_beside_stream", sequence=stored.sequence, first=found.first, last=found.last)
         first = Watermark(max(found.first - 1, 0), found.created)
-        until = await self._first_minute(found)
         try:
-            await self._tables_ready(until)
+            exchanges = await self._exchanges()
         except TablesAway as error:
             _log.warning("begins_without_tables", reason=str(error))
-            return Start(core, first, 0, not stored.created)
+            return Start(core, first, {}, not stored.created)
+        until = {exchange: await self._first_minute(exchange, found) for exchange in exchanges}
         if stored.created:
             self._archive.clear()
             core = self._build()
@@ -72,7 +73,7 @@ class Starter:
             await Seed(core, self._tables, self._monotonic).fill(until)
         except TablesAway as error:
             _log.warning("seeding_cut_short", reason=str(error))
-        return Start(core, first, until if found.first > 1 else 0, not stored.created)
+        return Start(core, first, until if found.first > 1 else {}, not stored.created)
 
     def _recalled(self) -> tuple[Core, Watermark]:
         """The engine of the last snapshot and its watermark; an empty one when there is none or it is damaged."""
@@ -83,25 +84,25 @@ class Starter:
             self._archive.start_over(str(error))
             return self._build(), Watermark(0, "")
 
-    async def _tables_ready(self, until: int) -> None:
-        """Wait a little for QuestDB. Raises TablesAway."""
+    async def _exchanges(self) -> list[str]:
+        """Those the tables have candles of; waits a little for QuestDB. Raises TablesAway."""
         deadline = self._monotonic() + _TABLES_WAIT_S
         while True:  # ends at the deadline
             try:
-                await self._tables.fetch("signal_series", until)
-                return
+                return sorted({row[0] for row in await self._tables.fetch("signal_series")})
             except TablesAway:
                 if self._monotonic() > deadline:
                     raise
             await self._sleep(0.5)
 
-    async def _first_minute(self, found: StreamFacts) -> int:
-        """The minute the stream begins in; where its beginning is gone, that minute is the tables' as well."""
+    async def _first_minute(self, exchange: str, found: StreamFacts) -> int:
+        """The minute an exchange's trades begin in; where the stream's beginning is gone, it is the tables' as well."""
         now = self._wall() - self._wall() % time.MINUTE
         if found.last < found.first:
             return now
+        wanted = {"seq": found.first, "next_by_subj": subject("trade", exchange, ">")}
         try:
-            answer = await request(self._nats, f"STREAM.MSG.GET.{self._stream}", {"seq": found.first})
+            answer = await request(self._nats, f"STREAM.MSG.GET.{self._stream}", wanted)
             line = base64.b64decode(answer["message"]["data"]).partition(b"\n")[0]
             stamp = msgspec.json.decode(line, type=_Stamp).timestamp
         except (NatsError, StreamAnswer, OSError, TimeoutError, msgspec.DecodeError) as error:

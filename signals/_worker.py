@@ -60,7 +60,7 @@ class Worker:
         self._spans, self._names = spans, names
         self._flush_s = self._config.flush / 1e6
         self._watermark = Watermark(0, "")
-        self._covered = 0
+        self._covered: dict[str, int] = {}
 
     def _build(self) -> Core:
         """An engine with nothing in it."""
@@ -120,12 +120,13 @@ class Worker:
     def _uncovered(self, columns: Columns) -> Columns:
         """Without trades the tables' candles hold already: those of covered minutes, up to a candle's sequence."""
         state, kept = self.core.state, np.ones(len(columns.slot), np.bool_)
-        for n in np.flatnonzero((columns.timestamp < self._covered) & (columns.slot >= 0)).tolist():
+        covered = np.array([self._covered.get(name, 0) for name in state.exchanges], np.int64)
+        for n in np.flatnonzero((columns.timestamp < covered[columns.exchange]) & (columns.slot >= 0)).tolist():
             minute = int(columns.timestamp[n]) // time.MINUTE * time.MINUTE
             candle = self.core.ledger.get(int(columns.slot[n]), state.spans.minute, minute)
             kept[n] = candle is None or columns.sequence[n] > candle.meta[SEQUENCE]
-        if state.clocks[:, CLOCK].max() > self._covered + self._config.late_horizon:
-            self._covered = 0
+        if (state.clocks[: len(covered), CLOCK] > covered + self._config.late_horizon).all():
+            self._covered = {}
         return Columns._make(column[kept] for column in columns)
 
     async def _new_symbols(self, before: int) -> None:

@@ -7,7 +7,6 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-import oracle
 from redis.asyncio import Redis
 
 from schemas import events
@@ -22,6 +21,7 @@ from signals._grid import Grids
 from signals._layout import DAY
 from signals._redis import Watermark, Writer
 from signals._state import Spans
+from tests import oracle
 
 MIDNIGHT = 20_000 * DAY
 TICK, STEP = 0.01, 0.001

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle
+from tests import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -7,11 +7,11 @@ import random
 from decimal import Decimal
 from fractions import Fraction
 
-import oracle
+from tests import oracle
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from signal_streams import Machine, cvd_of, messages, reference, stream
+from tests.signal_streams import Machine, cvd_of, messages, reference, stream
 
 from schemas.candles import decode
 from schemas.events import Clock
