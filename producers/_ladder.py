@@ -47,9 +47,10 @@ class Ladder:
         self.whole = False
         self._set(self._bids, bids)
         self._set(self._asks, asks)
-        if self._depth:
+        if self._depth and len(self._bids) > self._depth:
             for price in sorted(self._bids, reverse=True)[self._depth :]:
                 del self._bids[price]
+        if self._depth and len(self._asks) > self._depth:
             for price in sorted(self._asks)[self._depth :]:
                 del self._asks[price]
         self.sequence, self.whole = sequence, True

@@ -15,15 +15,16 @@ from simulator._book import Book as TrueBook
 from tests.living import START_MS, live
 
 NOW = 1_795_000_000_000_000
+DECLARED = load("coinbase")
 CHANNELS = ("matches:BTC-USD", "heartbeat:BTC-USD", "level2_batch:BTC-USD")
 
 
 def feeds():
-    return Feeds(directory(load("coinbase"), "coinbase"))
+    return Feeds(directory(DECLARED, "coinbase"))
 
 
 def session(shared=None, **options):
-    return load("coinbase").session(Setup("coinbase", shared or feeds(), Options(**options)))
+    return DECLARED.session(Setup("coinbase", shared or feeds(), Options(**options)))
 
 
 def match(number, *, word="match", side="buy", price="100.50", size="0.25", at=NOW, product="BTC-USD"):
@@ -190,7 +191,7 @@ def test_one_bad_product_is_named_and_the_others_of_its_request_are_asked_for_ag
 
 
 def test_a_candle_row_has_low_and_high_before_open_and_close_and_only_closed_ones_are_told():
-    setup, poll = Setup("coinbase", feeds(), Options(intervals=("1m", "4h"))), load("coinbase").channels["klines"].poll
+    setup, poll = Setup("coinbase", feeds(), Options(intervals=("1m", "4h"))), DECLARED.channels["klines"].poll
     minute = NOW // time.MINUTE * time.MINUTE
     (request,) = poll.requests(["BTC-USD"], setup, minute + 3_000_000)
     assert request.url.startswith("https://api.exchange.coinbase.com/products/BTC-USD/candles?granularity=60&start=")
@@ -203,7 +204,7 @@ def test_a_candle_row_has_low_and_high_before_open_and_close_and_only_closed_one
 
 
 def test_a_minute_without_trades_is_asked_for_until_it_is_sure_that_it_is_empty():
-    setup, poll = Setup("coinbase", feeds(), Options(intervals=("1m",))), load("coinbase").channels["klines"].poll
+    setup, poll = Setup("coinbase", feeds(), Options(intervals=("1m",))), DECLARED.channels["klines"].poll
     minute = NOW // time.MINUTE * time.MINUTE
     for after_s, asked in ((3, 1), (30, 1), (59, 1)):
         requests = poll.requests(["BTC-USD"], setup, minute + after_s * time.SECOND)
@@ -219,7 +220,7 @@ def test_products_that_do_not_trade_are_not_listed_as_trading():
     others = [{**product, "id": "OLD-USD", "base_currency": "OLD", "status": "delisted"},
               {**product, "id": "OFF-USD", "base_currency": "OFF", "trading_disabled": True},
               {**product, "id": "BAD_-USD", "base_currency": "BAD_"}]  # fmt: skip
-    found = load("coinbase").instruments(msgspec.json.encode([product, *others]))
+    found = DECLARED.instruments(msgspec.json.encode([product, *others]))
     assert [(i.symbol, i.status) for i in found] == [
         ("BTC-USD", "trading"), ("OLD-USD", "delisted"), ("OFF-USD", "disabled"),
     ]  # fmt: skip
