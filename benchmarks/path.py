@@ -15,7 +15,7 @@ from nats.js.api import StreamConfig
 from benchmarks._stack import process, stack
 from benchmarks.bare_path import STREAM, SUBJECT, TABLE
 from benchmarks.blaster import symbol
-from consumers._questdb import query, statement
+from consumers._questdb import Questdb, query, statement
 from flowtape import bus, servers
 from flowtape.migrate import provision
 from schemas.names import signal_durable, watermark_key
@@ -110,11 +110,13 @@ async def _rate(
     """``count`` over the time from the log's first message until all rows are there and the arrays are made."""
     deadline = time.monotonic() + SECONDS_MAX
     rows = 0
+    questdb = Questdb(settings.questdb.pg)  # one connection, asked seldom: looking on must not cost what it measures
     while rows < count or not await signals_done():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{rows:,} of {count:,} rows after {SECONDS_MAX:.0f} s")
-        await asyncio.sleep(0.1)
-        rows = (await query(settings.questdb.pg, statement("count", table=table)))[0][0]
+        await asyncio.sleep(0.25)
+        rows = (await questdb.fetch(statement("count", table=table)))[0][0]
+    await questdb.close()
     end = datetime.now(UTC)
     nats = await bus.connect(settings, "admin")
     try:
