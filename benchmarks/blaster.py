@@ -10,7 +10,7 @@ import msgspec
 from simulator._blast import blast, chunks
 
 FIRST_TIME_MS = 1_723_161_240_000
-SPAN_MS = 300_000
+SPAN_MS = 60_000
 """Event time the trades are spread over: enough that minutes close on the way, as they do in life."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from operator import attrgetter
 
 import msgspec
 
@@ -12,6 +14,9 @@ from schemas.events import Event, Kline, Trade
 
 EVENTS_MAX = 500
 BYTES_MAX = 256_000
+SKEW_US = 500_000
+"""Half of the second by which candles wait for stragglers."""
+_timestamp = attrgetter("timestamp")
 _encoder = msgspec.json.Encoder()
 
 
@@ -61,23 +66,30 @@ class Lanes:
         self.waiting += 1
 
     def cut(self, room: int, *, together: bool) -> Iterator[Message]:
-        """At most ``room`` messages, removed from their lanes: one event each, or many ``together``."""
+        """At most ``room`` messages, removed from their lanes: one event each, or many ``together``.
+
+        Lanes take turns within SKEW_US of the oldest waiting event, so that in the log no symbol runs far ahead of
+        another: candles close by the exchange's time, and a symbol that lags behind would be late for all of them.
+        """
         while room > 0 and self._dirty:
-            lane = self._dirty[0]
-            events = lane.events
-            if together and len(events) > 1:
-                size = _chunk(events[0])
-                chunk, lane.events = events[:size], events[size:]
-                messages = [_several(lane, chunk)]
-            else:
-                chunk, lane.events = events[:room], events[room:]
-                messages = [single(event, lane.subject) for event in chunk]
-            self.waiting -= len(chunk)
-            room -= len(messages)
-            self._dirty.popleft()
-            if lane.events:
-                self._dirty.append(lane)
-            yield from messages
+            until = min(lane.events[0].timestamp for lane in self._dirty) + SKEW_US
+            for _ in range(len(self._dirty)):
+                lane = self._dirty.popleft()
+                if room > 0 and lane.events[0].timestamp <= until:
+                    messages = self._take(lane, room, until, together=together)
+                    room -= len(messages)
+                    yield from messages
+                if lane.events:
+                    self._dirty.append(lane)
+
+    def _take(self, lane: _Lane, room: int, until: int, *, together: bool) -> list[Message]:
+        """The first events of a lane, none later than ``until``; at least one."""
+        events = lane.events
+        size = len(events) if events[-1].timestamp <= until else bisect_right(events, until, key=_timestamp)
+        size = max(1, min(size, _chunk(events[0]) if together else room))
+        chunk, lane.events = events[:size], events[size:]
+        self.waiting -= size
+        return [_several(lane, chunk)] if together else [single(event, lane.subject) for event in chunk]
 
 
 def single(event: Event, subject: str = "") -> Message:

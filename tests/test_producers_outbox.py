@@ -247,3 +247,19 @@ async def test_quarantined_bytes_arrive_unchanged_with_reason_and_origin(client:
     assert "X-Evil" not in first.headers
     assert len(second.data) == 256_000
     assert "cut from 900000 bytes" in second.headers[HEADER_REASON]
+
+
+def test_lanes_take_turns_so_that_no_symbol_runs_ahead_in_time() -> None:
+    from producers._lanes import SKEW_US, Lanes
+    from schemas.events import Trade
+
+    lanes = Lanes()
+    for symbol in ("A-B", "C-D", "E-F"):
+        for i in range(400):
+            at = 1_723_161_240_000_000 + i * 50_000
+            lanes.add(Trade("binance", symbol, at, at, str(i), 1.0, 1.0, 1.0, True))
+    latest = 0
+    for message in lanes.cut(10_000, together=True):
+        assert message.first.timestamp >= latest - SKEW_US
+        latest = max(latest, message.last.timestamp)
+    assert lanes.waiting == 0
