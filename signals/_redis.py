@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 _log = structlog.get_logger()
 _TIMEOUT_S = 10.0
+_AT_ONCE = 32
 
 
 class Value(NamedTuple):
@@ -72,8 +73,9 @@ class Writer:
         commands = [command(b"MULTI")]
         if emptied:
             commands.append(command(b"DEL", *emptied))
-        if values:
-            commands.append(command(b"MSET", *[word for value in values for word in (value.key, value.text)]))
+        for at in range(0, len(values), _AT_ONCE):
+            some = values[at : at + _AT_ONCE]
+            commands.append(command(b"MSET", *[word for value in some for word in (value.key, value.text)]))
         commands += [command(b"PUBLISH", value.key, b"%d" % value.sequence) for value in values]
         gone = set(emptied)
         for key, score, text, _ in members:
@@ -122,7 +124,9 @@ class Writer:
         if self._connection is None:
             self._connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's own
         connection = self._connection
-        await connection.send_packed_command(commands, check_health=False)
+        for at in range(0, len(commands), _AT_ONCE):
+            # In pieces, each on its way before the next: a flush of megabytes is not held three times over.
+            await connection.send_packed_command(commands[at : at + _AT_ONCE], check_health=False)
         # Disconnected by the caller when this raises, so unread answers can never meet a later command.
         answers = [await connection.read_response(disable_decoding=True, timeout=math.inf) for _ in commands]
         for answer in answers[-1] if isinstance(answers[-1], list) else ():

@@ -20,7 +20,7 @@ class Footprints:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._out = np.empty(2 * ROOM * len(state.spans) + (4 << 20), np.uint8)
+        self._out = np.empty(2 * ROOM * len(state.spans), np.uint8)
         self._marks = np.zeros(ROWS_MAX, np.uint8)
         self._prefixes: dict[tuple[int, int], tuple[bytes, bytes]] = {}
 
