@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from producers._connection import Connection
 from producers._decode import decode
 from producers._exchange import FrameError, Options, Request, Setup, SubscriptionRejected, directory, load
 from producers._feeds import Feeds
 from schemas import time
-from schemas.events import Book, Funding, Kline, Liquidation, OpenInterest
+from schemas.events import Book, Funding, Kline, Liquidation, OpenInterest, Trade
 from simulator import _derivatives as derivatives
+from simulator._faults import Fault
 from simulator._forced import forced
-from tests.living import START_MS, live
+from tests.living import START_MS, Tray, live
 
 NOW = 1_795_000_000_000_000
 
@@ -48,6 +51,36 @@ async def test_simulated_bybit_contracts_linear_and_inverse_come_through_whole(t
     _check_funding(it)
     _check_interest(it)
     _check_liquidations(it)
+
+
+async def test_a_refused_symbol_costs_the_others_of_its_request_nothing(tmp_path):
+    async with live("bybit_futures", tmp_path) as it:
+        names = [f"publicTrade.{native}" for native in ("BTCUSDT", "NOPEUSDT", "ETHUSDT")]
+        feed = it.setup.feeds.channel("trades")["BTCUSDT"]
+        tray, url = Tray(), it.connections[0].state["url"]
+        connection = Connection(it.declared, it.setup, url, dict.fromkeys(names, (feed, 0.0)), tray, it.around)
+        task = asyncio.create_task(connection.run())
+        await it.until(START_MS + 20_000)
+    await task
+    assert connection.state["rejected"] == ["publicTrade.NOPEUSDT"]
+    assert {e.symbol for e in tray.of(Trade)} == {"BTC-USDT-PERP", "ETH-USDT-PERP"}
+    assert not tray.letters
+
+
+async def test_lost_changes_and_a_dropped_connection_cost_no_book_for_good(tmp_path):
+    async with live("bybit", tmp_path) as it:
+        await it.until(START_MS + 10_000)
+        muted = it.simulator.fault(Fault(kind="mute", exchange="bybit", channel="books", symbol="BTCUSDT", count=3))
+        await it.until(START_MS + 30_000)
+        dropped = it.simulator.fault(Fault(kind="drop", exchange="bybit"))
+        await it.until(START_MS + 75_000)
+        books = it.tray.of(Book)
+    assert muted.fired == 3, "not run: nothing was lost"
+    assert dropped.fired, "not run: nothing was dropped"
+    assert it.setup.feeds.channel("books")["BTCUSDT"].breaks >= 1
+    it.check_books([(e, e.sequence * 100) for e in books], 20)
+    assert max(e.timestamp for e in books if e.symbol == "BTC-USDT") > (START_MS + 60_000) * 1_000
+    assert not it.tray.letters
 
 
 def _check_funding(it):

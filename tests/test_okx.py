@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 import io
 import itertools
@@ -14,15 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers._connection import Connection
 from producers._decode import decode
 from producers._exchange import FrameError, Options, Setup, SubscriptionRejected, directory, load
 from producers._feeds import Feeds
 from producers._ladder import Ladder
 from schemas import time
-from schemas.events import Book, Funding, Kline, Liquidation, OpenInterest
+from schemas.events import Book, Funding, Kline, Liquidation, OpenInterest, Trade
 from simulator import _derivatives as derivatives
+from simulator._faults import Fault
 from simulator._forced import forced
-from tests.living import START_MS, live
+from tests.living import START_MS, Tray, live
 
 NOW = 1_795_000_000_000_000
 
@@ -54,6 +57,42 @@ async def test_simulated_okx_swaps_linear_and_inverse_come_through_whole(tmp_pat
     _check_funding(it)
     _check_interest(it)
     _check_liquidations(it)
+
+
+async def test_a_refused_symbol_costs_the_others_of_its_request_nothing(tmp_path):
+    async with live("okx_futures", tmp_path) as it:
+        names = [f"trades-all:{native}" for native in ("BTC-USDT-SWAP", "NOPE-USDT-SWAP", "ETH-USDT-SWAP")]
+        feed = it.setup.feeds.channel("trades")["BTC-USDT-SWAP"]
+        tray, url = Tray(), next(c.state["url"] for c in it.connections if c.state["url"].endswith("business"))
+        connection = Connection(it.declared, it.setup, url, dict.fromkeys(names, (feed, 0.0)), tray, it.around)
+        task = asyncio.create_task(connection.run())
+        await it.until(START_MS + 20_000)
+    await task
+    assert connection.state["rejected"] == ["trades-all:NOPE-USDT-SWAP"]
+    assert {e.symbol for e in tray.of(Trade)} == {"BTC-USDT-PERP", "ETH-USDT-PERP"}
+    assert not tray.letters
+
+
+async def test_lost_changes_and_a_dropped_connection_cost_no_book_for_good_and_every_missing_trade_is_known(tmp_path):
+    async with live("okx", tmp_path) as it:
+        await it.until(START_MS + 10_000)
+        muted = it.simulator.fault(Fault(kind="mute", exchange="okx", channel="books", symbol="BTC-USDT", count=3))
+        await it.until(START_MS + 30_000)
+        dropped = it.simulator.fault(Fault(kind="drop", exchange="okx"))
+        await it.until(START_MS + 75_000)
+        tray = it.tray
+    assert muted.fired == 3, "not run: nothing was lost"
+    assert dropped.fired, "not run: nothing was dropped"
+    feed = it.setup.feeds.channel("books")["BTC-USDT"]
+    assert feed.breaks >= 1
+    books = tray.of(Book)
+    it.check_books([(e, (e.sequence - 9) // 10) for e in books], 20)
+    assert max(e.timestamp for e in books if e.symbol == "BTC-USDT") > (START_MS + 60_000) * 1_000
+    for native, trades in it.setup.feeds.channel("trades").items():
+        ids = {int(e.trade_id) for e in tray.of(Trade, native)}
+        missing = {number for first, last, *_ in trades.holes for number in range(first, last + 1)}
+        assert ids | missing == set(range(min(ids), max(ids) + 1))
+        assert not ids & missing
 
 
 def _check_funding(it):
