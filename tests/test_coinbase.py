@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
+from math import fsum, isclose
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers._decode import decode
 from producers._exchange import FrameError, Options, Request, Setup, SubscriptionRejected, directory, load
 from producers._feeds import Feeds
 from schemas import time
@@ -17,6 +23,9 @@ from tests.living import START_MS, live
 NOW = 1_795_000_000_000_000
 DECLARED = load("coinbase")
 CHANNELS = ("matches:BTC-USD", "heartbeat:BTC-USD", "level2_batch:BTC-USD")
+
+RECORDED = Path(__file__).resolve().parent.parent.parent / "shared" / "frames" / "coinbase_exchange"
+recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="not run: the recorded frames are not here")
 
 
 def feeds():
@@ -248,3 +257,50 @@ def test_no_mutated_message_escapes_as_anything_but_a_bad_frame(data):
             quarantined = error.raw
         assert quarantined == bytes(raw)
         assert all(isinstance(event, Trade | Book) for event in events)
+
+
+def decoded(path):
+    out, err = io.BytesIO(), io.StringIO()
+    with path.open("rb") as lines:
+        code = decode("coinbase", lines, None, out, err)
+    return code, [json.loads(line) for line in out.getvalue().splitlines()], err.getvalue()
+
+
+@recorded
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.jsonl")), ids=lambda path: path.name)
+def test_every_recorded_line_decodes_or_is_none_of_our_business(path):
+    code, _, errors = decoded(path)
+    if path.name == "snapshot.tardis-tests.jsonl":  # a size of 0.-10000 was really sent
+        assert code == 1
+        assert errors.startswith("line 2: Expected `float`")
+    else:
+        assert (code, errors) == (0, "")
+
+
+@recorded
+def test_recorded_trades_keep_every_id_sum_and_side():
+    _, events, _ = decoded(RECORDED / "trade.cryptofeed-2021.jsonl")
+    plain = [json.loads(line) for line in (RECORDED / "trade.cryptofeed-2021.jsonl").read_bytes().splitlines()]
+    assert [(e["symbol"], e["trade_id"]) for e in events] == [(p["product_id"], str(p["trade_id"])) for p in plain]
+    assert [e["timestamp"] for e in events] == [time.parse(p["time"]) for p in plain]
+    assert fsum(e["quantity"] for e in events) == fsum(float(p["size"]) for p in plain)
+    assert isclose(fsum(e["value"] for e in events), fsum(float(p["size"]) * float(p["price"]) for p in plain))
+    tickers = map(json.loads, (RECORDED / "ticker.cryptofeed-2021.jsonl").read_bytes().splitlines())
+    takers = {(t["product_id"], str(t["trade_id"])): t["side"] for t in tickers if "trade_id" in t}
+    both = [(e["is_buyer_maker"], takers[key]) for e in events if (key := (e["symbol"], e["trade_id"])) in takers]
+    assert both
+    assert all(sold == (taker == "sell") for sold, taker in both), "the ticker names the taker"
+
+
+@recorded
+def test_a_recorded_book_that_never_had_a_snapshot_yields_nothing():
+    assert decoded(RECORDED / "book_delta.cryptofeed-2021.jsonl") == (0, [], "")
+    assert len(decoded(RECORDED / "book_snapshot.cryptofeed-2021.jsonl")[1]) == 3
+
+
+@recorded
+def test_recorded_products_all_have_symbols_and_sizes():
+    body = (RECORDED / "rest_products.cryptofeed.json").read_bytes()
+    found = DECLARED.instruments(body)
+    assert len(found) == len(json.loads(body))
+    assert all(i.tick_size and i.quantity_step and i.symbol == i.exchange_symbol for i in found)

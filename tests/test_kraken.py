@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+from pathlib import Path
 from zlib import crc32
 
 import msgspec
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers._decode import decode
 from producers._exchange import FrameError, Options, Setup, SubscriptionRejected, directory, load
 from producers._feeds import Feeds
 from schemas import time
@@ -19,6 +23,9 @@ from tests.living import START_MS, live
 
 NOW = 1_795_000_000_000_000
 DECLARED = load("kraken")
+
+RECORDED = Path(__file__).resolve().parent.parent.parent / "shared" / "frames" / "kraken"
+recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="not run: the recorded frames are not here")
 
 
 def feeds():
@@ -253,3 +260,33 @@ def test_no_mutated_message_escapes_as_anything_but_a_bad_frame(data):
             quarantined = error.raw
         assert quarantined == bytes(raw)
         assert all(isinstance(event, Trade | Book | Kline) for event in events)
+
+
+def decoded(path):
+    out, err = io.BytesIO(), io.StringIO()
+    with path.open("rb") as lines:
+        code = decode("kraken", lines, None, out, err)
+    return code, [json.loads(line) for line in out.getvalue().splitlines()], err.getvalue()
+
+
+@recorded
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.jsonl")), ids=lambda path: path.name)
+def test_every_recorded_line_decodes_or_is_none_of_our_business(path):
+    code, _, errors = decoded(path)
+    assert (code, errors) == (0, "")
+
+
+@recorded
+def test_the_documented_book_has_the_documented_checksum():
+    _, (event,), _ = decoded(RECORDED / "spot_aggbook.jkorf.jsonl")
+    assert (event["bids"][0], event["asks"][0]) == ([0.5666, 4831.75496356], [0.5668, 4410.79769741])
+
+
+@recorded
+def test_recorded_pairs_have_symbols_sizes_and_the_sockets_spelling():
+    body = (RECORDED.parent / "kraken_v1" / "rest_0_public_AssetPairs.cryptofeed.json").read_bytes()
+    found = {i.symbol: i for i in DECLARED.instruments(body)}
+    assert {"BTC-USD", "DOGE-BTC", "ETH-EUR"} <= found.keys()
+    assert (found["DOGE-BTC"].exchange_symbol, found["BTC-USD"].tick_size) == ("DOGE/BTC", 0.1)
+    names = {pair.get("wsname") for pair in json.loads(body)["result"].values()} - {None}
+    assert len(found) == len(names) - 1, "ETH2.S/ETH is outside the charset"
