@@ -41,10 +41,10 @@ bench: setup  ## speed, each figure beside its limit measured in the same run
 	@$(BIN)/python -m benchmarks
 
 chaos: setup  ## long fault runs
-	@FLOWTAPE_TEST_ROUNDS=200 $(BIN)/python -m pytest -m chaos
+	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos tests/test_chaos.py
 
 soak: setup  ## long steady runs
-	@$(BIN)/python -m pytest -m soak
+	@SOAK_MINUTES=$${SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak tests/test_soak.py
 
 schemas: setup  ## docs/schemas from the structs
 	@$(BIN)/python -m schemas

@@ -29,6 +29,14 @@ pg.readonly.user.enabled=true
 http.query.cache.enabled=false
 telemetry.enabled=false
 metrics.enabled=true
+# A view is refreshed at most about once a second: after every commit it would cost more than the rows themselves.
+mat.view.refresh.worker.count=1
+mat.view.refresh.worker.yield.threshold=1
+mat.view.refresh.worker.nap.threshold=1
+mat.view.refresh.worker.sleep.threshold=1
+mat.view.refresh.worker.sleep.timeout=1000
+wal.apply.worker.count=1
+view.compiler.worker.count=1
 shared.worker.count=1
 http.worker.count=1
 pg.worker.count=1

@@ -168,7 +168,7 @@ class ProducerSettings(_Section):
 class ConsumerSettings(_Section):
     """``[consumer]``: how much one flush may hold, and how long it may wait."""
 
-    rows: int = 10_000
+    rows: int = 20_000
     wait: Duration = field(default_factory=lambda: _duration("250ms"))
 
 
