@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from heapq import nlargest, nsmallest
 from math import inf
 
@@ -94,6 +95,13 @@ class Ladder:
                 side.pop(price, None)
         if len(side) > self._levels_max:
             raise FrameError(f"more than {self._levels_max} levels", kind="book")
+
+
+def suspects(raw: bytes, named: re.Pattern[bytes], books: Collection[str]) -> list[str]:
+    """Whose book a message that cannot be read may have been about: the one it names (group 1), else all of them."""
+    found = named.search(raw)
+    name = found[1].decode("utf-8", "replace") if found else ""
+    return [name] if name in books else list(books)
 
 
 def in_base(feed: Feed, levels: Iterable[tuple[float, ...]]) -> list[Level]:

@@ -29,7 +29,7 @@ from producers._exchange import (
     Topic,
 )  # fmt: skip
 from producers._feeds import UnknownSymbol
-from producers._ladder import Ladder
+from producers._ladder import Ladder, suspects
 from producers._session import NAME_MAX, BaseSession
 from schemas import time
 from schemas.events import Event
@@ -152,9 +152,7 @@ class Session(BaseSession):
 
     def _suspect(self, raw: bytes, received: int) -> None:
         """A message of a book could not be read: it is no longer right, or none is where it cannot be told which."""
-        named = _PRODUCT.search(raw)
-        product = named[1].decode("utf-8", "replace") if named else ""
-        for name in [product] if product in self._ladders else list(self._ladders):
+        for name in suspects(raw, _PRODUCT, self._ladders):
             self._ladders[name].lost(self, self._books[name], f"level2_batch:{name}", received)
 
     def _refused(self, it: wire.Refusal) -> None:

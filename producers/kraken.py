@@ -6,6 +6,7 @@ flag: one is closed as soon as the next begins. Field semantics: docs/exchanges.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,11 +27,13 @@ from producers._exchange import (
 )  # fmt: skip
 from producers._feeds import UnknownSymbol
 from producers._forming import Candle, Forming
+from producers._ladder import suspects
 from producers._session import NAME_MAX, BaseSession
 from schemas.events import Event, Trade
 
 _SOCKET, _REST = "wss://ws.kraken.com/v2", "https://api.kraken.com"
 _CHANNEL = b'{"channel":"'
+_PAIR = re.compile(rb'"symbol":\s*"([^"\\]{1,64})"')
 _KINDS = {"trade": "trade", "book": "book", "ohlc": "kline"}
 _DEPTHS = (10, 25, 100, 500, 1000)
 # Kraken's weeks begin on Thursday: they are none of ours.
@@ -70,9 +73,9 @@ class Session(BaseSession):
 
     def read(self, raw: bytes, received: int) -> Sequence[Event]:
         channel = raw[12 : raw.find(b'"', 12)].decode() if raw.startswith(_CHANNEL) else ""
-        if channel not in _KINDS:
-            channel = self._control(raw)
         try:
+            if channel not in _KINDS:
+                channel = self._control(raw)
             match channel:
                 case "trade":
                     return self._trades(wire.decode_trades(raw), received)
@@ -81,8 +84,16 @@ class Session(BaseSession):
                 case "ohlc":
                     return self._candles(wire.decode_candles(raw), received)
         except (FrameError, msgspec.MsgspecError, UnknownSymbol) as error:
-            raise FrameError(str(error)[:NAME_MAX], raw, _KINDS[channel]) from error
+            if channel not in ("trade", "ohlc"):
+                self._suspect(raw, received)
+            raise FrameError(str(error)[:NAME_MAX], raw, _KINDS.get(channel, "frame")) from error
         return ()
+
+    def _suspect(self, raw: bytes, received: int) -> None:
+        """A message of a book could not be read, and the checksum would notice only if it was about the best levels."""
+        for name in suspects(raw, _PAIR, self._books):
+            feed = self.feeds.channel("books")[name]
+            self._books[name].ladder.lost(self, feed, f"book-{self._depth}:{name}", received)
 
     def _control(self, raw: bytes) -> str:
         """Answers to requests; returns the channel of anything else, whose keys may stand in any order."""

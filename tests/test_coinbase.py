@@ -18,6 +18,7 @@ from producers._feeds import Feeds
 from schemas import time
 from schemas.events import Book, Kline, Trade
 from simulator._book import Book as TrueBook
+from simulator._faults import Fault
 from tests.living import START_MS, live
 
 NOW = 1_795_000_000_000_000
@@ -71,6 +72,28 @@ async def test_a_simulated_coinbase_comes_through_whole(tmp_path):
     it.check_books([(book, _moment(it, book)) for book in books], 20)
     it.check_klines(tray.of(Kline))
     assert {kline.source for kline in tray.of(Kline)} == {"rest"}
+
+
+async def test_what_a_drop_cost_is_known_and_a_book_that_could_not_be_read_begins_anew(tmp_path):
+    async with live("coinbase", tmp_path) as it:
+        await it.until(START_MS + 15_000)
+        it.simulator.fault(Fault(kind="drop", exchange="coinbase"))
+        await it.until(START_MS + 40_000)
+        broken = it.simulator.fault(
+            Fault(kind="malformed", exchange="coinbase", channel="books", variant="truncated", count=1)
+        )
+        await it.until(START_MS + 85_000)
+    assert sum(c.state["reconnects"] for c in it.connections) == len(it.connections)
+    assert broken.fired == 1
+    assert len(it.tray.letters) == 1
+    assert sum(feed.breaks for feed in it.setup.feeds.all()) >= 1
+    for symbol in it.tapes:
+        feed = it.setup.feeds.channel("trades")[symbol]
+        heard = {int(trade.trade_id) for trade in it.tray.of(Trade, symbol)}
+        missing = set(range(min(heard), max(heard))) - heard
+        assert missing == {n for first, last, *_ in feed.holes for n in range(first, last + 1)}, "holes are exact"
+        assert max(book.timestamp for book in it.tray.of(Book, symbol)) > START_MS * 1_000 + 75_000_000
+    it.check_books([(book, _moment(it, book)) for book in it.tray.of(Book)], 20)
 
 
 def _moment(it, book):

@@ -19,6 +19,7 @@ from schemas import time
 from schemas.events import Book, Kline, Trade
 from schemas.instruments import Instrument
 from simulator._book import Book as TrueBook
+from simulator._faults import Fault
 from tests.living import START_MS, live
 
 NOW = 1_795_000_000_000_000
@@ -90,6 +91,23 @@ async def test_a_simulated_kraken_comes_through_whole(tmp_path):
         assert kline.low <= kline.value / kline.volume <= kline.high
 
 
+async def test_after_a_drop_the_replay_fills_the_hole_and_a_broken_book_begins_anew(tmp_path):
+    async with live("kraken", tmp_path, rate=30.0) as it:
+        await it.until(START_MS + 15_000)
+        it.simulator.fault(Fault(kind="drop", exchange="kraken"))
+        await it.until(START_MS + 60_000)
+        lost = it.simulator.fault(Fault(kind="mute", exchange="kraken", channel="books", symbol="BTC/USD", count=20))
+        await it.until(START_MS + 110_000)
+    assert sum(c.state["reconnects"] for c in it.connections) == len(it.connections)
+    assert lost.fired == 20
+    assert sum(feed.breaks for feed in it.setup.feeds.all()) == 1
+    assert not it.tray.letters
+    await it.check_trades(count_min=60)
+    books = it.tray.of(Book)
+    it.check_books([(book, _moment(it, book)) for book in books], 20)
+    assert all(max(b.timestamp for b in it.tray.of(Book, s)) > START_MS * 1_000 + 100_000_000 for s in it.tapes)
+
+
 def _moment(it, book):
     true, listing, slot_ms = TrueBook(it.tapes[book.symbol]), it.listings[book.symbol], book.timestamp // 1_000
     for at_ms in range(slot_ms, slot_ms + 1_000, 100):
@@ -158,6 +176,15 @@ def test_a_book_holds_as_long_as_its_checksum_does():
     assert not it.parse(book([], [("102.0", "1.00000000")], 12345, at=NOW + 3_000_000), NOW), "it has no beginning"
     (again,) = it.parse(book(bids, asks, checksum(bids, asks), "snapshot", at=NOW + 4_000_000), NOW)
     assert again.bids == first.bids
+
+
+def test_a_change_that_cannot_be_read_costs_its_book_for_the_checksum_covers_ten_levels_only():
+    it = session()
+    bids, asks = [("99.0", "1.00000000")], [("100.5", "0.00300000")]
+    it.parse(book(bids, asks, checksum(bids, asks), "snapshot"), NOW)
+    with pytest.raises(FrameError) as caught:
+        it.parse(book([("98.0", '"NaN"')], [], 1), NOW)
+    assert (caught.value.kind, it.broken) == ("book", {"book-25:BTC/USD"})
 
 
 def test_digits_that_lost_their_zeros_get_them_back_from_the_pairs_precision():

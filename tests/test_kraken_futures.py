@@ -19,6 +19,7 @@ from schemas import time
 from schemas.events import Book, Funding, Kline, Liquidation, OpenInterest, Trade
 from simulator import _derivatives as derivatives
 from simulator._book import Book as TrueBook
+from simulator._faults import Fault
 from tests.living import START_MS, live
 
 NOW = 1_795_000_000_000_000
@@ -101,6 +102,23 @@ async def test_a_simulated_kraken_futures_comes_through_whole(tmp_path):
 
 def _number(trade):
     return int(trade.trade_id[-12:], 16)
+
+
+async def test_after_a_drop_the_replay_fills_the_hole_and_a_broken_book_begins_anew(tmp_path):
+    async with live("kraken_futures", tmp_path, rate=30.0) as it:
+        await it.until(START_MS + 15_000)
+        it.simulator.fault(Fault(kind="drop", exchange="kraken_futures"))
+        await it.until(START_MS + 60_000)
+        lost = it.simulator.fault(Fault(kind="mute", exchange="kraken_futures", channel="books", count=1))
+        await it.until(START_MS + 110_000)
+    assert sum(c.state["reconnects"] for c in it.connections) == len(it.connections)
+    assert lost.fired == 1
+    assert sum(feed.breaks for feed in it.setup.feeds.all()) == 1
+    assert not it.tray.letters
+    await it.check_trades(number=_number, count_min=60)
+    books = it.tray.of(Book)
+    it.check_books([(book, _moment(it, book)) for book in books], 20)
+    assert all(max(b.timestamp for b in it.tray.of(Book, s)) > START_MS * 1_000 + 100_000_000 for s in it.tapes)
 
 
 def _moment(it, book):
