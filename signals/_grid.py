@@ -13,6 +13,7 @@ from signals._layout import DAY
 from signals._write import DECIMALS_MAX, parts
 
 ROW_MAX = 1_000_000_000
+DISTANT = 2**62
 QUANTITY_DIGITS_MAX = 12
 """Digits a first quantity may have in steps where the instrument names no step: a day's sum still fits 63 bits."""
 
@@ -62,6 +63,11 @@ def _step(instrument: Instrument | None, quantity: float) -> tuple[int, int]:
     return number, max(places - max(digits - QUANTITY_DIGITS_MAX, 0), 0)
 
 
+def _valid(versions: list[Instrument], at: int) -> Instrument | None:
+    """The version in force at ``at`` µs; of several from the same time the last written."""
+    return max((v for v in reversed(versions) if v.valid_from <= at), key=lambda v: v.valid_from, default=None)
+
+
 class Grids:
     """Chooses the grid of (exchange, symbol, day): the same for ever once chosen.
 
@@ -89,7 +95,7 @@ class Grids:
         """The grid of UTC day number ``day``, given the day's first trade."""
         versions = self._versions.get((exchange, symbol), [])
         start = day * DAY
-        instrument = next((v for v in reversed(versions) if v.valid_from <= start), versions[-1] if versions else None)
+        instrument = _valid(versions, start) or _valid(versions, DISTANT)
         tick = (instrument.tick_size if instrument else None) or inferred_tick(price)
         number, places = _decimal(tick)
         row = self._row_size(versions, instrument, start, self._configured(symbol) or automatic_row(price, tick))
@@ -99,14 +105,14 @@ class Grids:
     def _row_size(self, versions: list[Instrument], instrument: Instrument | None, start: int, row: float) -> float:
         """The row pinned for the day that begins at ``start``; otherwise ``row``, pinned from then on."""
         pinned = [v for v in versions if v.row]
-        now = next((v for v in reversed(pinned) if v.valid_from <= start), None)
+        now = _valid(pinned, start)
         if now is not None and now.valid_from == start and now.row:
             return now.row
         later = any(v.valid_from > start and v.valid_from % DAY == 0 for v in pinned)
         if instrument is None or later or (now is not None and now.row == row):
             return row
         version = msgspec.structs.replace(
-            versions[-1], row=row, valid_from=start,
+            _valid(versions, DISTANT) or instrument, row=row, valid_from=start,
             tick_size=instrument.tick_size, quantity_step=instrument.quantity_step,
         )  # fmt: skip
         versions.append(version)

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from schemas import time
 from schemas.names import WORD
 from schemas.settings import Settings
+from signals import footprint
 from signals._archive import Archive
 from signals._board import Board
 from signals._catch_up import CatchUp
@@ -37,6 +38,7 @@ BATCH = 5_000
 FRESH_MAX = 5_000
 """Closed candles that may wait in memory for a snapshot."""
 REGISTRY_WAIT_S, REGISTRY_EVERY_S, PINS_EVERY_S, LIVE_EVERY_S, CATCH_UP_EVERY_S = 5.0, 60.0, 5.0, 1.0, 2.0
+REDIS_AWAY_S = 1.0
 STREAM = WORD["trade"].stream
 
 
@@ -98,7 +100,9 @@ class Worker:
         self._board = Board(self.core, self._writer, self._names)
         self._catch_up = CatchUp(self.core, self._tables, self._nats)
         self._board.everything()
-        self._board.wait_for = await self._writer.watermark()
+        held = await self._writer.watermark()
+        # A log that lost its end never gets there again by itself.
+        self._board.wait_for = held if held and held.sequence <= found.last else None
 
     async def _know_instruments(self) -> None:
         """Give the registry a moment to be filled before grids are guessed."""
@@ -115,6 +119,8 @@ class Worker:
         self.core.fold(self._uncovered(columns) if self._covered else columns)
         self._watermark = Watermark(messages[-1].sequence, self._watermark.created)
         closed, self.core.ledger.outgoing = self.core.ledger.outgoing, []
+        if footprint.NAME not in self._names:
+            return
         await self._publisher.send([Letter(*self._board.footprints.message(*each)) for each in closed], stop)
 
     def _uncovered(self, columns: Columns) -> Columns:
@@ -140,7 +146,8 @@ class Worker:
         now = self._monotonic()
         if now >= self._due["flush"]:
             self._due["flush"] = now + self._flush_s
-            await self._board.flush(self._watermark, now)
+            if not await self._board.flush(self._watermark, now):
+                self._due["flush"] = now + REDIS_AWAY_S
         if now >= self._due["live"]:
             self._due["live"] = now + LIVE_EVERY_S
             await self._board.live(self._wall())

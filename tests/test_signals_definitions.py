@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from tests import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals.imbalance import BUYERS, SELLERS, imbalances
 from signals.value_area import value_area
+from tests import oracle
 
 # price: (buy, sell), descending as charts show it
 CANDLE = {105: (6, 0), 104: (30, 2), 103: (24, 5), 102: (12, 8), 101: (1, 3), 100: (0, 9)}

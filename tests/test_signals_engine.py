@@ -7,15 +7,15 @@ import random
 from decimal import Decimal
 from fractions import Fraction
 
-from tests import oracle
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.signal_streams import Machine, cvd_of, messages, reference, stream
 
 from schemas.candles import decode
 from schemas.events import Clock
 from signals._layout import DAY
+from tests import oracle
+from tests.signal_streams import Machine, cvd_of, messages, reference, stream
 
 slow = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
