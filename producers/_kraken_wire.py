@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -107,51 +108,53 @@ class Checked:
 
     def __init__(self, depth: int, instrument: Instrument) -> None:
         self.ladder, self._depth = Ladder(depth=depth), depth
-        self._instrument = instrument
-        self._bids: dict[float, tuple[bytes, bytes]] = {}
-        self._asks: dict[float, tuple[bytes, bytes]] = {}
+        sizes = _decimals(instrument.quantity_step)
+        self._prices, self._sizes = _decimals(instrument.tick_size), _QUANTITY_DECIMALS if sizes is None else sizes
+        self._bids: dict[float, _Written] = {}
+        self._asks: dict[float, _Written] = {}
 
     def apply(self, it: Depth, *, snapshot: bool) -> bool:
         """Take in a message; whether the book's checksum holds. Raises FrameError for what is no level."""
         if snapshot:
             self._bids.clear()
             self._asks.clear()
-        sides = [_noted(known, steps) for known, steps in ((self._bids, it.bids), (self._asks, it.asks))]
-        (self.ladder.begin if snapshot else self.ladder.change)(sides[0], sides[1], 0)
-        bids, asks = self.ladder.top(CHECKED)
-        written = [self._asks[price] for price, _ in asks] + [self._bids[price] for price, _ in bids]
-        # The wire carries full precision; a copy that has lost its trailing zeros gets them back.
-        if it.checksum not in (self._sum(written), _plain_sum(written)):
-            return False
+        bids, asks = self._noted(self._bids, it.bids), self._noted(self._asks, it.asks)
+        (self.ladder.begin if snapshot else self.ladder.change)(bids, asks, 0)
+        best_bids, best_asks = self.ladder.top(CHECKED)
+        written = [self._asks[price] for price, _ in best_asks] + [self._bids[price] for price, _ in best_bids]
+        holds = crc32(b"".join([level.digits for level in written])) == it.checksum or self._otherwise(written, it)
         for known in (self._bids, self._asks):
-            if len(known) > 4 * self._depth:
+            if len(known) > 8 * self._depth:
                 kept = {price for side in self.ladder.top(self._depth) for price, _ in side}
                 for price in known.keys() - kept:
                     del known[price]
-        return True
+        return holds
 
-    def _sum(self, written: list[tuple[bytes, bytes]]) -> int:
-        prices = _decimals(self._instrument.tick_size)
-        if prices is None:
-            prices = max((len(price.partition(b".")[2]) for price, _ in written), default=0)
-        sizes = _decimals(self._instrument.quantity_step)
-        sizes = _QUANTITY_DECIMALS if sizes is None else sizes
-        return crc32(b"".join(_digits(price, prices) + _digits(size, sizes) for price, size in written))
+    def _noted(self, known: dict[float, _Written], steps: Iterable[Step]) -> list[Level]:
+        levels = []
+        for step in steps:
+            price, size = bytes(step.price), bytes(step.qty)
+            if _NUMBER.fullmatch(price) is None or _NUMBER.fullmatch(size) is None:
+                raise FrameError("a level that is not a number", kind="book")
+            levels.append((float(price), float(size)))
+            # The wire carries full precision; a copy that has lost its trailing zeros gets them back.
+            digits = _digits(price, self._prices or 0) + _digits(size, self._sizes)
+            known[levels[-1][0]] = _Written(digits, price, size)
+        return levels
+
+    def _otherwise(self, written: list[_Written], it: Depth) -> bool:
+        """The digits just as they came; and, where the pair is not known, prices as precise as the most precise one."""
+        if crc32(b"".join([_digits(text, 0) for level in written for text in level[1:]])) == it.checksum:
+            return True
+        decimals = max((len(level.price.partition(b".")[2]) for level in written), default=0)
+        padded = [_digits(level.price, decimals) + _digits(level.size, self._sizes) for level in written]
+        return self._prices is None and crc32(b"".join(padded)) == it.checksum
 
 
-def _plain_sum(written: list[tuple[bytes, bytes]]) -> int:
-    return crc32(b"".join(_digits(text, 0) for pair in written for text in pair))
-
-
-def _noted(known: dict[float, tuple[bytes, bytes]], steps: Iterable[Step]) -> list[Level]:
-    levels = []
-    for step in steps:
-        price, size = bytes(step.price), bytes(step.qty)
-        if _NUMBER.fullmatch(price) is None or _NUMBER.fullmatch(size) is None:
-            raise FrameError("a level that is not a number", kind="book")
-        levels.append((float(price), float(size)))
-        known[levels[-1][0]] = (price, size)
-    return levels
+class _Written(NamedTuple):
+    digits: bytes
+    price: bytes
+    size: bytes
 
 
 def _digits(text: bytes, decimals: int) -> bytes:

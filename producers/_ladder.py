@@ -17,6 +17,7 @@ LEVELS_MAX = 10_000
 """Levels a side; an exchange sends fewer, so more of them means that deletions were missed."""
 RESYNC_US = 10_000_000
 """A book is asked for anew at most so often."""
+_SORTED_MAX = 500
 Levels = Iterable[tuple[float, ...]]
 """Price and size first, in the exchange's units; what follows is ignored."""
 
@@ -72,7 +73,10 @@ class Ladder:
 
     def top(self, count: int) -> tuple[list[Level], list[Level]]:
         """The best bids and asks, best first, in the exchange's units."""
-        return nlargest(count, self._bids.items()), nsmallest(count, self._asks.items())
+        bids, asks = self._bids.items(), self._asks.items()
+        if len(bids) + len(asks) < _SORTED_MAX:  # to sort few is quicker than to pick the best of them
+            return sorted(bids, reverse=True)[:count], sorted(asks)[:count]
+        return nlargest(count, bids), nsmallest(count, asks)
 
     def book(self, session: BaseSession, feed: Feed, timestamp: int, received: int) -> Sequence[Book]:
         """The top of the book in base units, once per slot; nothing while it is not whole or is crossed."""
