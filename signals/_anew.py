@@ -7,7 +7,7 @@ import numpy as np
 from schemas import time
 from signals._candle import Candle, put, take
 from signals._core import Core
-from signals._grid import Grid
+from signals._grid import Grid, to_grid, to_lots
 from signals._late import Mark, shift_cvd, unit_of
 from signals._layout import (
     AS_OF,
@@ -34,7 +34,7 @@ from signals._layout import (
     Columns,
     Ints,
 )  # fmt: skip
-from signals._merge import absorb, add_trades, clear, fit, stretch, to_grid, to_lots
+from signals._merge import absorb, add_trades, clear, fit, stretch
 
 
 class Anew:

@@ -10,7 +10,7 @@ from schemas import time
 from schemas.names import WORD, table_durable
 from signals._anew import Anew
 from signals._core import Core
-from signals._stream import StreamAnswer, request
+from signals._jetstream import StreamAnswer, request
 from signals._tables import Tables, TablesAway
 
 _log = structlog.get_logger()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from schemas.instruments import STEP_DEFAULT, Instrument, automatic_row, inferred_tick
-from signals._layout import DAY
+from signals._layout import DAY, Floats, Ints
 from signals._write import DECIMALS_MAX, parts
 
 ROW_MAX = 1_000_000_000
@@ -123,3 +124,16 @@ class Grids:
         if isinstance(self._row, Mapping):
             return self._row.get(symbol)
         return None if isinstance(self._row, str) else self._row
+
+
+def to_grid(values: Floats, scale: float) -> Ints:
+    """Prices to ticks: the nearest where it is within 1e-6, else the tick below. ``scale`` is 1 / tick."""
+    exact = values * scale
+    nearest = np.floor(exact + 0.5)
+    near = np.abs(exact - nearest) < np.maximum(1e-6, exact * 4e-15)
+    return np.where(near, nearest, np.floor(exact)).astype(np.int64)
+
+
+def to_lots(values: Floats, scale: float) -> Ints:
+    """Quantities to the nearest whole steps. ``scale`` is 1 / step."""
+    return np.floor(values * scale + 0.5).astype(np.int64)

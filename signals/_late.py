@@ -11,6 +11,7 @@ import numpy as np
 
 from schemas import time
 from signals._candle import put, take
+from signals._grid import to_grid, to_lots
 from signals._layout import (
     AS_OF,
     CLOCK,
@@ -26,7 +27,7 @@ from signals._layout import (
     Ints,
 )  # fmt: skip
 from signals._ledger import Ledger
-from signals._merge import add_trades, clear, to_grid, to_lots
+from signals._merge import add_trades, clear
 from signals._state import State
 from signals._write import DECIMALS_MAX
 

@@ -7,7 +7,6 @@ that needs at most ROWS_MAX rows, and floor(floor(k/m)/2) = floor(k/2m).
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from signals._layout import (
@@ -42,7 +41,6 @@ from signals._layout import (
     TICK,
     Candles,
     Columns,
-    Floats,
     Ints,
 )  # fmt: skip
 
@@ -193,16 +191,3 @@ def add_trades(
         meta[t, DELTA_MAX] = max(meta[t, DELTA_MAX], meta[t, DELTA])
         meta[t, SEQUENCE] = max(meta[t, SEQUENCE], batch.sequence[i])
         meta[t, AS_OF] = max(meta[t, AS_OF], as_of)
-
-
-def to_grid(values: Floats, scale: float) -> Ints:
-    """Prices to ticks: the nearest where it is within 1e-6, else the tick below. ``scale`` is 1 / tick."""
-    exact = values * scale
-    nearest = np.floor(exact + 0.5)
-    near = np.abs(exact - nearest) < np.maximum(1e-6, exact * 4e-15)
-    return np.where(near, nearest, np.floor(exact)).astype(np.int64)
-
-
-def to_lots(values: Floats, scale: float) -> Ints:
-    """Quantities to the nearest whole steps. ``scale`` is 1 / step."""
-    return np.floor(values * scale + 0.5).astype(np.int64)

@@ -16,8 +16,9 @@ from redis.asyncio import Redis
 from schemas.names import WORD, signal_durable, watermark_key
 from schemas.settings import ConfigError, Settings
 from signals._board import SIGNALS
+from signals._jetstream import StreamAnswer, StreamFacts, facts
 from signals._state import IntervalUnusable, Spans
-from signals._stream import StreamAnswer, StreamFacts, StreamReplaced, facts
+from signals._stream import StreamReplaced
 from signals._warm import warm_up
 from signals._worker import Worker
 

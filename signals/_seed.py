@@ -12,7 +12,7 @@ import structlog
 from schemas import time
 from signals._candle import Candle, put, take
 from signals._core import Core
-from signals._grid import Grid
+from signals._grid import Grid, to_grid, to_lots
 from signals._late import unit_of
 from signals._layout import (
     AS_OF,
@@ -46,7 +46,7 @@ from signals._layout import (
     START,
     TICK,
 )  # fmt: skip
-from signals._merge import absorb, clear, to_grid, to_lots
+from signals._merge import absorb, clear
 from signals._tables import Tables
 
 _log = structlog.get_logger()

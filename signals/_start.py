@@ -17,10 +17,10 @@ from schemas.names import subject
 from signals._archive import Archive
 from signals._candle import CandleDamaged
 from signals._core import Core
+from signals._jetstream import StreamAnswer, StreamFacts, request
 from signals._redis import Watermark
 from signals._seed import Seed
 from signals._snapshot import SnapshotUnusable
-from signals._stream import StreamAnswer, StreamFacts, request
 from signals._tables import Tables, TablesAway
 
 _log = structlog.get_logger()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from typing import Any, NamedTuple
 
 import nats.errors
 import structlog
@@ -14,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from signals._decode import Message
+from signals._jetstream import API, StreamAnswer, facts, request
 
 _log = structlog.get_logger()
 PULL = 8_000
@@ -23,24 +23,6 @@ PULL_BYTES = 16_000_000
 _EXPIRES_S = 30
 _SILENCE_S_MAX = 5.0
 """Without a message or a status for so long the server is asked how the consumer is."""
-_API = "$JS.API"
-
-
-class StreamAnswer(Exception):
-    """The server refused: its code and words."""
-
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"{description} ({code})")
-        self.code, self.description = code, description
-
-
-async def request(nats: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A JetStream API call. Raises StreamAnswer, or a nats error when no answer came in 5 s."""
-    answer = await nats.request(f"{_API}.{subject}", json.dumps(body).encode() if body else b"", timeout=5)
-    decoded: dict[str, Any] = json.loads(answer.data)
-    if error := decoded.get("error"):
-        raise StreamAnswer(error.get("err_code") or error.get("code", 0), error.get("description", ""))
-    return decoded
 
 
 class StreamReplaced(Exception):
@@ -49,20 +31,6 @@ class StreamReplaced(Exception):
     def __init__(self, stream: str, created: str) -> None:
         super().__init__(f"stream {stream} was created anew at {created}")
         self.stream, self.created = stream, created
-
-
-class StreamFacts(NamedTuple):
-    """What tells a stream's life: when it was made, and the sequences it holds."""
-
-    created: str
-    first: int
-    last: int
-
-
-async def facts(nats: Client, stream: str) -> StreamFacts:
-    """Ask for them. Raises StreamAnswer or a nats error."""
-    info = await request(nats, f"STREAM.INFO.{stream}")
-    return StreamFacts(info["created"], info["state"]["first_seq"], info["state"]["last_seq"])
 
 
 class Reader:
@@ -161,7 +129,7 @@ class Reader:
             return
         body = json.dumps({"batch": room, "max_bytes": PULL_BYTES, "expires": _EXPIRES_S * 10**9}).encode()
         try:
-            await self._nats.publish(f"{_API}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}", body, self._inbox)
+            await self._nats.publish(f"{API}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}", body, self._inbox)
             self._asked += room
         except (nats.errors.Error, OSError):
             self._broken = True

@@ -23,13 +23,14 @@ from signals._catch_up import CatchUp
 from signals._core import Core
 from signals._decode import Message
 from signals._grid import Grids
+from signals._jetstream import StreamFacts
 from signals._layout import CLOCK, SEQUENCE, Columns
 from signals._publish import Letter, Publisher
 from signals._redis import Watermark, Writer
 from signals._registry import Registry
 from signals._start import Starter
 from signals._state import Spans
-from signals._stream import Reader, StreamFacts
+from signals._stream import Reader
 from signals._tables import Tables
 
 _log = structlog.get_logger()

@@ -27,11 +27,12 @@ from signals import _run
 from signals._archive import Archive
 from signals._candle import Candle, CandleDamaged, unpack
 from signals._grid import Grids
+from signals._jetstream import facts
 from signals._layout import COLUMNS, DAY, START
 from signals._rolling import RANGES
 from signals._seen import CAPACITY_MAX, CAPACITY_MIN, Seen
 from signals._state import IntervalUnusable, Spans
-from signals._stream import Reader, StreamReplaced, facts
+from signals._stream import Reader, StreamReplaced
 from tests import oracle
 from tests.conftest import Stack
 from tests.signal_streams import MIDNIGHT, Machine, instrument, messages, reference, stream
