@@ -7,7 +7,6 @@ COPY consumers consumers
 COPY signals signals
 COPY sql sql
 COPY simulator simulator
-COPY web web
 COPY flowtape flowtape
 RUN python -m venv /opt/flowtape \
  && /opt/flowtape/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
