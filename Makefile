@@ -13,14 +13,16 @@ setup: $(STAMP)  ## .venv with everything in it, the QuestDB jar included
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "flowtape needs Python 3.11 to 3.13, this is %d.%d; set PYTHON=" % v)'
-	@echo "1/3 virtual environment"
+	@echo "1/4 virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "2/3 packages, by hash (about half a minute)"
+	@echo "2/4 packages, by hash (about half a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	@echo "3/3 servers"
+	@echo "3/4 servers"
 	@$(BIN)/nats-server --version
 	@$(BIN)/python -m flowtape.jar
+	@echo "4/4 compiling the signal kernels (about half a minute, once)"
+	@$(BIN)/python -m signals
 	@touch $@
 
 demo: setup  ## everything on a simulated exchange; Ctrl-C stops it

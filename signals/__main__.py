@@ -1,0 +1,6 @@
+"""``python -m signals``: compile the kernels into their cache, so that the first engine starts in a second."""
+
+from signals._warm import warm_up
+
+if __name__ == "__main__":
+    warm_up()
