@@ -260,6 +260,27 @@ def status(settings: Settings, as_json: bool) -> int:
     return asyncio.run(show(servers.resolve(settings), as_json=as_json))
 
 
+def _exchanges(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_exchange(ctx, param, value) for value in values))
+
+
+@command(cli)
+@click.argument("exchanges", nargs=-1, callback=_exchanges)
+@click.option("--all", "every", is_flag=True, help="Every exchange there is, configured or not.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def doctor(settings: Settings, exchanges: tuple[str, ...], every: bool, as_json: bool) -> int:
+    """Whether exchanges answer from here, the clock, what is blocked; exit code 1 when something is wrong.
+
+    \b
+    flowtape doctor                   the exchanges of flowtape.toml
+    flowtape doctor kraken --json
+    flowtape doctor --all
+    """
+    from flowtape.doctor import run
+
+    return run(settings, EXCHANGES if every else exchanges or tuple(settings.exchanges), as_json=as_json)
+
+
 def main() -> None:
     """The entry point."""
     try:

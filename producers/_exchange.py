@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from producers._feeds import Directory, Feeds
+from schemas import time
 from schemas.events import Coverage, Event
 from schemas.instruments import Instrument
 from schemas.names import CHANNELS
@@ -143,6 +144,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ping_every_s: float = 20.0
 
 
+class ServerTime(NamedTuple):
+    """Where an exchange tells its time: what to ask, the way to the number in the answer, and its unit in µs."""
+
+    request: Request
+    path: tuple[str | int, ...]
+    unit: int = time.MILLISECOND
+
+
 class Rest(msgspec.Struct, frozen=True, kw_only=True):
     """A REST host's limit, and how its error bodies read (None: not an error)."""
 
@@ -154,6 +163,8 @@ class Rest(msgspec.Struct, frozen=True, kw_only=True):
     """The request for the next page of an instrument list, given the last one and its answer."""
     volumes: Request | None = None
     """24 h quote volumes by symbol: the order in which ``["*"]`` picks."""
+    time: ServerTime | None = None
+    """None: only its HTTP headers tell the time."""
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ BODY_BYTES_MAX = 64 << 20
 TIMEOUT_S = 20.0
 BAN_S_DEFAULT, BAN_S_MAX = 60.0, 3 * 86_400.0
 BUDGET_S_MAX = 120.0
-_BANNED = {403, 418, 429}
+BANNED = frozenset((403, 418, 429))
+"""Statuses after which nothing is asked of a host for a while."""
 
 
 class RestError(Exception):
@@ -77,9 +78,9 @@ class RestClient:
                 parts += part
                 if len(parts) > BODY_BYTES_MAX:
                     raise RestError(url, answer.status, f"more than {BODY_BYTES_MAX} bytes")
-            if answer.status in _BANNED:
+            if answer.status in BANNED:
                 self.counts["banned"] += 1
-                budget.ban(_retry_s(answer.headers.get("Retry-After")))
+                budget.ban(retry_s(answer.headers.get("Retry-After")))
             found = bytes(parts)
             if answer.status != 200:
                 raise RestError(url, answer.status, found[:200].decode("utf-8", "replace"))
@@ -105,7 +106,8 @@ def redirected(url: str, override: str) -> str:
     return override.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _retry_s(value: str | None) -> float:
+def retry_s(value: str | None) -> float:
+    """Seconds a ``Retry-After`` header asks for, within bounds; a minute where it is missing or unreadable."""
     try:
         return min(BAN_S_MAX, max(1.0, float(value or BAN_S_DEFAULT)))
     except ValueError:

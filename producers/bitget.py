@@ -20,6 +20,7 @@ from producers._exchange import (
     Poll,
     Request,
     Rest,
+    ServerTime,
     Setup,
     SubscriptionRejected,
     Topic,
@@ -237,6 +238,7 @@ def _interval(body: bytes, _: Request, __: int, setup: Setup) -> Sequence[Event]
     return ()
 
 
+_TIME = ServerTime(Request(f"{_REST}/public/time"), ("data", "serverTime"))
 _CONTRACTS = tuple(Request(f"{_REST}/mix/market/contracts?productType={market}") for market in _MARKETS)
 # 10 messages a second and 240 subscriptions an hour for each of 100 connections; 1,000 topics, 50 are advised.
 _LIMITS = Limits(topics_per_connection=100, topics_per_request=50, requests_per_s=2.0, ping=b"ping", ping_every_s=20.0)
@@ -252,6 +254,7 @@ _BITGET = Exchange(
         problem=wire.problem,
         instruments=(Request(f"{_REST}/spot/public/symbols"),),
         volumes=Request(f"{_REST}/spot/market/tickers"),
+        time=_TIME,
     ),
     instruments=wire.instruments,
     volumes=wire.volumes,
@@ -280,6 +283,7 @@ _BITGET_FUTURES = Exchange(
         problem=wire.problem,
         instruments=_CONTRACTS,
         volumes=Request(f"{_REST}/mix/market/tickers?productType=USDT-FUTURES"),
+        time=_TIME,
     ),
     instruments=wire.futures,
     volumes=wire.volumes,

@@ -23,6 +23,7 @@ from producers._exchange import (
     Options,
     Request,
     Rest,
+    ServerTime,
     Setup,
     SubscriptionRejected,
     Topic,
@@ -274,6 +275,7 @@ def _rest(*categories: str) -> Rest:
         instruments=tuple(Request(f"{_REST}/instruments-info?{query}") for query in queries),
         following=wire.following,
         volumes=Request(f"{_REST}/tickers?category={categories[0]}"),
+        time=ServerTime(Request(f"{_REST}/time"), ("time",)),
     )
 
 

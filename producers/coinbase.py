@@ -24,6 +24,7 @@ from producers._exchange import (
     Options,
     Request,
     Rest,
+    ServerTime,
     Setup,
     SubscriptionRejected,
     Topic,
@@ -195,7 +196,10 @@ _COINBASE = Exchange(
         topics_per_connection=200, topics_per_request=60, requests_per_s=4.0, connects_per_s=1.0,
         frame_bytes_max=32 << 20,  # the whole book comes in one message
     ),
-    rest=Rest(weight_max=10, window_s=1.0, problem=wire.problem, instruments=(Request(f"{_REST}/products"),)),
+    rest=Rest(
+        weight_max=10, window_s=1.0, problem=wire.problem, instruments=(Request(f"{_REST}/products"),),
+        time=ServerTime(Request(f"{_REST}/time"), ("epoch",), time.SECOND),
+    ),
     instruments=wire.instruments,
     named=wire.named,
     spelled=wire.spelled,

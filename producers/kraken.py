@@ -21,6 +21,7 @@ from producers._exchange import (
     Options,
     Request,
     Rest,
+    ServerTime,
     Setup,
     SubscriptionRejected,
     Topic,
@@ -29,6 +30,7 @@ from producers._feeds import UnknownSymbol
 from producers._forming import Candle, Forming
 from producers._ladder import suspects
 from producers._session import NAME_MAX, BaseSession
+from schemas import time
 from schemas.events import Event, Trade
 
 _SOCKET, _REST = "wss://ws.kraken.com/v2", "https://api.kraken.com"
@@ -194,6 +196,7 @@ _KRAKEN = Exchange(
     rest=Rest(
         weight_max=20, window_s=20.0, problem=wire.problem,  # about one a second
         instruments=(Request(f"{_REST}/0/public/AssetPairs"),), volumes=Request(f"{_REST}/0/public/Ticker"),
+        time=ServerTime(Request(f"{_REST}/0/public/Time"), ("result", "unixtime"), time.SECOND),
     ),
     instruments=wire.instruments,
     volumes=wire.volumes,

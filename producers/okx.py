@@ -21,6 +21,7 @@ from producers._exchange import (
     Options,
     Request,
     Rest,
+    ServerTime,
     Setup,
     SubscriptionRejected,
     Topic,
@@ -287,6 +288,7 @@ def _rest(*kinds: str) -> Rest:
         problem=wire.problem,
         instruments=tuple(Request(f"{_REST}/public/instruments?instType={kind}") for kind in kinds),
         volumes=Request(f"{_REST}/market/tickers?instType={kinds[0]}"),
+        time=ServerTime(Request(f"{_REST}/public/time"), ("data", 0, "ts")),
     )
 
 

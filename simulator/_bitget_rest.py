@@ -118,8 +118,13 @@ async def _fundings(desk: Desk, query: Query) -> Any:
     return _answer(desk, rows)
 
 
-_SPOT, _MIX = "/api/v2/spot", "/api/v2/mix/market"
+async def _time(desk: Desk, _: Query) -> Any:
+    return _answer(desk, {"serverTime": str(desk.now_ms())})
+
+
+_SPOT, _MIX, _TIME = "/api/v2/spot", "/api/v2/mix/market", "/api/v2/public/time"
 SPOT_ROUTES = {
+    _TIME: Route(_time),
     f"{_SPOT}/public/symbols": Route(_symbols),
     f"{_SPOT}/market/tickers": Route(_tickers),
     f"{_SPOT}/market/candles": Route(_candles),
@@ -128,6 +133,7 @@ SPOT_ROUTES = {
     f"{_SPOT}/market/fills-history": Route(_fills),
 }
 FUTURES_ROUTES = {
+    _TIME: Route(_time),
     f"{_MIX}/contracts": Route(_contracts),
     f"{_MIX}/tickers": Route(_tickers),
     f"{_MIX}/candles": Route(_candles),

@@ -99,8 +99,13 @@ async def _ticker(desk: Desk, query: Query) -> Any:
     return _answer(desk, _found(desk, query).ticker(desk.now_ms()))
 
 
+async def _time(desk: Desk, _: Query) -> Any:
+    return _answer(desk, desk.now_ms())
+
+
 _PUBLIC = "/api/v2/public"
 ROUTES = {
+    f"{_PUBLIC}/get_time": Route(_time),
     f"{_PUBLIC}/get_instruments": Route(_instruments),
     f"{_PUBLIC}/get_last_trades_by_instrument": Route(_trades),
     f"{_PUBLIC}/get_tradingview_chart_data": Route(_chart),
