@@ -48,8 +48,9 @@ chaos: setup  ## long fault runs
 soak: setup  ## long steady runs
 	@SOAK_MINUTES=$${SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak tests/test_soak.py
 
-schemas: setup  ## docs/schemas from the structs
+schemas: setup  ## docs/schemas from the structs, and the matrix of docs/exchanges.md
 	@$(BIN)/python -m schemas
+	@$(BIN)/python -m producers
 
 lock: setup  ## requirements.lock from pyproject.toml, hashes and no address
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --all-extras pyproject.toml -o requirements.lock
