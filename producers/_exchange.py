@@ -185,17 +185,31 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(exchange: str) -> Exchange:
-    """The declaration behind an exchange id; ``sim_<id>`` shares the code of ``<id>``. Raises KeyError."""
-    return every()[exchange.removeprefix(SIMULATED)]
+    """The declaration behind an exchange id; ``sim_<id>`` shares the code of ``<id>``. Raises KeyError.
+
+    An id is its file's name, or begins with it and an underscore, so only that file is imported.
+    """
+    wanted = exchange.removeprefix(SIMULATED)
+    files = [name for name in _files() if wanted == name or wanted.startswith(f"{name}_")]
+    for name in sorted(files, key=len)[-1:]:
+        for found in _declared(name):
+            if found.id == wanted:
+                return found
+    raise KeyError(exchange)
 
 
 def every() -> dict[str, Exchange]:
     """Every exchange id with its declaration: the folder's bare file names are the registry."""
-    found: dict[str, Exchange] = {}
-    for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
-        for exchange in import_module(f"producers.{path.stem}").EXCHANGES:
-            found[exchange.id] = exchange
-    return found
+    return {exchange.id: exchange for name in _files() for exchange in _declared(name)}
+
+
+def _files() -> list[str]:
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
+def _declared(name: str) -> Sequence[Exchange]:
+    declared: Sequence[Exchange] = import_module(f"producers.{name}").EXCHANGES
+    return declared
 
 
 def directory(exchange: Exchange, exchange_id: str) -> Directory:
