@@ -19,7 +19,11 @@ from flowtape.live import StatusLine
 from flowtape.migrate import provision
 from schemas.settings import ConfigError, Settings
 
-DEMO_EXCHANGES = ("sim_binance", "sim_binance_futures")
+DEMO_EXCHANGES = (
+    "sim_binance", "sim_binance_futures", "sim_coinbase", "sim_kraken", "sim_okx_futures", "sim_bybit_futures",
+)  # fmt: skip
+DEMO_SYMBOLS, DEMO_RATE = 4, 50
+"""Of each exchange, and its trades a second: what two cores carry beside everything else."""
 SERVER_CHECK_S = 1.0
 SIMULATOR_READY_S_MAX = 20.0
 
@@ -97,7 +101,8 @@ class _Up:
     async def _simulator(self) -> dict[str, str]:
         """Start the simulator and say, as environment, where the simulated exchanges are."""
         port = servers.free_port()
-        self._children.start(Child("simulate", ["simulate", "--port", str(port)], {}))
+        demo = ("simulate", "--symbols", str(DEMO_SYMBOLS), "--rate", str(DEMO_RATE))
+        self._children.start(Child("simulate", [*demo, "--port", str(port)], {}))
         deadline = time.monotonic() + SIMULATOR_READY_S_MAX
         while not await _listens(port):
             if time.monotonic() > deadline:
