@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from consumers import _run as consumers_run
 from consumers._questdb import query
 from flowtape import bus
+from flowtape.migrate import provision
 from schemas import instruments
 from schemas.candles import decode
 from schemas.names import HEADER_ID, WORD
@@ -29,7 +30,7 @@ from schemas.settings import Settings
 from signals import _run
 from signals._decode import Message
 from signals._layout import DAY
-from tests.conftest import Stack
+from tests.conftest import Stack, started
 from tests.signal_streams import SYMBOLS, Machine, instrument, messages, stream
 
 MARK = "watermark:redis-footprint"
@@ -100,6 +101,20 @@ class Bench:
                 else:
                     found[name] = await self.cache.get(name)
         return found
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Servers of this file's own: the engine begins from the tables, so rows of other tests would be its past."""
+    with started(tmp_path_factory.mktemp("signals")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def migrated(stack: Stack) -> Stack:
+    """The file's own servers with their streams and tables."""
+    asyncio.run(provision(stack.settings, lambda _line: None))
+    return stack
 
 
 @pytest.fixture
