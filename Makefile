@@ -46,7 +46,7 @@ chaos: setup  ## long fault runs
 	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos tests/test_chaos.py
 
 soak: setup  ## long steady runs
-	@SOAK_MINUTES=$${SOAK_MINUTES:-60} $(BIN)/python -m pytest -m soak tests/test_soak.py
+	@SOAK_MINUTES=$${SOAK_MINUTES:-60} SOAK_FRAMES=$${SOAK_FRAMES:-1000000} $(BIN)/python -m pytest -m soak -s
 
 schemas: setup  ## docs/schemas from the structs, and the matrix of docs/exchanges.md
 	@$(BIN)/python -m schemas
