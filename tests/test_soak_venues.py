@@ -1,0 +1,146 @@
+"""Every exchange at once through real processes: nothing lost, nothing doubled, nothing out of range."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from consumers._questdb import query
+from flowtape import status
+from flowtape.migrate import provision
+from schemas.symbols import EXCHANGES
+from tests.conftest import free_port, started
+from tests.harness import commands, eventually
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "0.3"))
+VENUES = EXCHANGES if MINUTES > 2 else ("okx", "bitget_futures", "kraken_futures", "hyperliquid", "deribit", "bybit")
+"""All of them are too many to start within a test's time on two cores."""
+SYMBOLS, RATE = 8, 60
+"""Of each exchange, 104 of all together; its trades a second."""
+OFFSETS = {
+    "sim_bitget": 13 * 10**17, "sim_bitget_futures": 13 * 10**17, "sim_bybit": 229 * 10**16,
+    "sim_deribit": 4 * 10**8,
+}  # fmt: skip
+"""Where the simulated exchange's ids begin, beside the market's own numbers."""
+HISTORY_US = 10 * 60 * 1_000_000
+"""What a first subscription may replay."""
+RANGES = {
+    "trades": "price > 0 AND quantity > 0 AND value > 0 AND abs(value / price / quantity - 1) < 1e-9 AND fills > 0",
+    "liquidations": "price > 0 AND quantity > 0 AND value > 0 AND (side = 'long' OR side = 'short')",
+    "books": "bids[1][1] > 0 AND bids[1][1] < asks[1][1] AND bids[2][1] > 0 AND asks[2][1] > 0",
+    "klines": "low > 0 AND low <= open AND low <= close AND high >= open AND high >= close AND volume >= 0",
+    "funding": "abs(funding_rate) < 0.1 AND mark_price > 0",
+    "open_interest": "open_interest > 0",
+}
+"""What holds for every row."""
+
+
+def number(exchange: str, trade_id: str) -> int:
+    """The market's own number of a trade: some exchanges write it as the end of a UUID."""
+    return int(trade_id[-12:], 16) if "-" in trade_id else int(trade_id) - OFFSETS.get(exchange, 0)
+
+
+def variables(port: int) -> dict[str, str]:
+    found = {}
+    for exchange in VENUES:
+        prefix = f"FLOWTAPE_EXCHANGES_SIM_{exchange.upper()}"
+        found |= {
+            f"{prefix}_WS_URL": f"ws://127.0.0.1:{port}/{exchange}", f"{prefix}_SYMBOLS": '["*"]',
+            f"{prefix}_REST_URL": f"http://127.0.0.1:{port}/{exchange}",
+        }  # fmt: skip
+    return found
+
+
+def cost(running, seconds: float) -> None:
+    """CPU and memory of each process, printed."""
+    for command in running:
+        assert command.process.poll() is None, command.output()[-2000:]
+        process = psutil.Process(command.process.pid)
+        used = process.cpu_times()
+        share, resident = (used.user + used.system) / seconds, process.memory_info().rss / 1e6
+        print(f"{' '.join(command.arguments[:2]):32} {share:7.1%} of a core  {resident:6.0f} MB")
+
+
+async def connected(stack, count: int) -> bool:
+    """Whether every producer has all its connections, or at least asks over REST."""
+    workers = {name: it for name, it in (await status.collect(stack.settings))["workers"].items() if "exchange" in it}
+    return len(workers) == count and all(
+        it["symbols"] == SYMBOLS and it["connected"] == it["connections"] for it in workers.values()
+    )
+
+
+def healthy(workers) -> None:
+    """Nothing refused, broken, silent or connected anew."""
+    for name, worker in workers.items():
+        trouble = {word: worker.get(word) for word in ("bad_frames", "breaks", "reconnects", "rejected", "silent")}
+        assert not any(trouble.values()), f"{name}: {trouble}"
+
+
+async def drained(stack) -> bool:
+    """Whether everything in the log is in its table."""
+    found = await status.collect(stack.settings)
+    return found["lag"] == 0 and found["tables"]["trades"] > 0
+
+
+async def check_ids(stack, port: int, began: int, ended: int) -> None:
+    """Of every symbol: no number missing between first and last, none twice, and the market's own sums."""
+    rows = await query(
+        stack.questdb_pg,
+        "SELECT exchange, symbol, trade_id, CAST(timestamp AS LONG), quantity, is_buyer_maker FROM trades",
+    )
+    tapes: dict[tuple[str, str], list[tuple[int, float, bool]]] = {}
+    for exchange, symbol, trade_id, timestamp, quantity, maker in rows:
+        assert began - HISTORY_US <= timestamp <= ended, f"{exchange} {symbol} {trade_id} at {timestamp}"
+        tapes.setdefault((exchange, symbol), []).append((number(exchange, trade_id), quantity, maker))
+    async with aiohttp.ClientSession() as http:
+        for (exchange, symbol), trades in sorted(tapes.items()):
+            ids = sorted(it[0] for it in trades)
+            assert ids == list(range(ids[0], ids[-1] + 1)), f"{exchange} {symbol}: {len(ids)} ids of {ids[0]}-{ids[-1]}"
+            asked = {"exchange": exchange.removeprefix("sim_"), "symbol": symbol, "from_id": ids[0], "to_id": ids[-1]}
+            async with http.get(f"http://127.0.0.1:{port}/_truth", params=asked) as answer:
+                truth = await answer.json()
+            assert (truth["count"], truth["buyer_maker"]) == (len(ids), sum(it[2] for it in trades)), (exchange, symbol)
+            assert abs(sum(it[1] for it in trades) / float(truth["quantity"]) - 1) < 1e-9, (exchange, symbol)
+    for exchange in VENUES:
+        its = {symbol: len(trades) for (name, symbol), trades in tapes.items() if name == f"sim_{exchange}"}
+        print(f"{exchange:16} {len(its)} symbols, {sum(its.values()):,} trades, each once")
+        assert len(its) == SYMBOLS, f"not run: of {exchange} only {sorted(its)} traded"
+
+
+async def check_ranges(stack) -> None:
+    for table, holds in RANGES.items():
+        what = f"SELECT exchange, symbol, CAST(timestamp AS LONG) FROM {table}"
+        odd = await query(stack.questdb_pg, f"{what} WHERE NOT ({holds}) LIMIT 3")
+        assert odd == [], f"{table}: {odd}"
+    rows = await query(stack.questdb_pg, "SELECT exchange, count() FROM books")
+    assert len(rows) == len(VENUES), f"books of {rows}"
+    if MINUTES > 2:
+        rows = await query(stack.questdb_pg, "SELECT exchange, count() FROM klines")
+        assert len(rows) == len(VENUES), f"klines of {rows}"
+
+
+@pytest.mark.soak
+async def test_all_exchanges_together_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    workers = [(word, f"sim_{exchange}") for exchange in VENUES for word in ("produce", "klines")]
+    simulate = ("simulate", "--port", str(port), "--symbols", str(SYMBOLS), "--rate", str(RATE))
+    with started(tmp_path / "data") as stack:
+        await provision(stack.settings, lambda _line: None)
+        began, since = time.time_ns() // 1000, time.monotonic()
+        with commands(stack, simulate) as served, commands(stack, ("consume",), *workers, **variables(port)) as running:
+            await eventually(lambda: connected(stack, len(workers)), "all producers are connected", 120)
+            await asyncio.sleep(MINUTES * 60)
+            cost([*served, *running], time.monotonic() - since)
+            healthy((await status.collect(stack.settings))["workers"])
+            assert [command.stop() for command in running[1:]] == [0] * len(workers)
+            await eventually(lambda: drained(stack), "the log is in the tables")
+            assert (await status.collect(stack.settings))["dead_letters"] == 0
+            await check_ids(stack, port, began, time.time_ns() // 1000)
+            await check_ranges(stack)
+            assert await query(stack.questdb_pg, "SELECT exchange, symbol, cause FROM gaps") == []
