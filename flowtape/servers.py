@@ -22,6 +22,7 @@ from flowtape.embedded import HOST, SERVERS, Server
 from schemas.settings import ConfigError, Default, Settings, is_loopback
 
 STOP_S_MAX = 20.0
+HUNG_S_MAX = 5.0
 PORT_FREE_S_MAX = 3.0
 _POLL_S = 0.05
 _launched: dict[int, subprocess.Popen[bytes]] = {}
@@ -231,6 +232,25 @@ def stop(data_dir: Path, report: Callable[[str], None] = _silent) -> None:
                 os.kill(process.pid, signal.SIGKILL)
                 _reap(process.pid)
             report(f"stopped {name}")
+
+
+def end(data_dir: Path, name: str) -> None:
+    """End one server, hung or not: SIGTERM, then SIGKILL after HUNG_S_MAX."""
+    process = running(data_dir).get(name)
+    if process is None or not process.alive():
+        return
+    os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + HUNG_S_MAX
+    while process.alive() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    if process.alive():
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def answering(data_dir: Path) -> dict[str, bool]:
+    """Whether each server that runs answers its ready-check now (within its two seconds)."""
+    state = running(data_dir)
+    return {name: SERVERS[name].ready(process.ports) for name, process in state.items() if process.alive()}
 
 
 def _reap(pid: int) -> None:

@@ -25,6 +25,7 @@ DEMO_EXCHANGES = (
 DEMO_SYMBOLS, DEMO_RATE = 4, 50
 """Of each exchange, and its trades a second: what two cores carry beside everything else."""
 SERVER_CHECK_S = 1.0
+ANSWER_CHECK_S, SILENT_CHECKS_MAX = 5.0, 6
 SIMULATOR_READY_S_MAX = 20.0
 
 
@@ -78,12 +79,12 @@ class _Up:
             for name, *command in self._workers():
                 self._children.start(Child(name, [*self._arguments, *command], environment))
             self._addresses()
-            watch = asyncio.create_task(self._watch_servers())
+            watches = [asyncio.create_task(self._watch_servers()), asyncio.create_task(self._watch_answers())]
             line = asyncio.create_task(StatusLine(self._settings, self._children, sys.stdout).run())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), seconds)
             _say("stopping")
-            for task in (watch, line):
+            for task in (*watches, line):
                 task.cancel()
         finally:
             # Producers first: what they have published can still be stored before the rest stops.
@@ -142,6 +143,19 @@ class _Up:
             except servers.ServerError as error:
                 _say(str(error))
                 wait_s = min(wait_s * 2, 30.0)
+
+    async def _watch_answers(self) -> None:
+        """End what runs and does not answer any more, so that it is started again: a NATS whose disk was full stays
+        frozen until then, and so may any server that the machine stopped."""
+        silent: dict[str, int] = {}
+        while True:
+            await asyncio.sleep(ANSWER_CHECK_S)
+            answers = await asyncio.to_thread(servers.answering, self._data_dir)
+            silent = {name: silent.get(name, 0) + 1 for name, answers_now in answers.items() if not answers_now}
+            for name, checks in silent.items():
+                if checks >= SILENT_CHECKS_MAX:
+                    _say(f"{name} does not answer; starting it again")
+                    await asyncio.to_thread(servers.end, self._data_dir, name)
 
 
 def _say(line: str) -> None:

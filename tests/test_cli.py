@@ -153,6 +153,9 @@ def test_up_shows_rows_and_footprints_growing_and_mends_what_is_killed(folder: P
     nats = servers.running(folder / ".flowtape")["nats"].pid
     os.kill(nats, signal.SIGKILL)
     up.until(lambda: servers.running(folder / ".flowtape")["nats"].alive(), "NATS is started again")
+    redis = servers.running(folder / ".flowtape")["redis"].pid
+    os.kill(redis, signal.SIGSTOP)  # it accepts connections and answers nothing
+    up.until(lambda: servers.running(folder / ".flowtape")["redis"].pid != redis, "a hung Redis is replaced", 120)
     rows = up.status()["tables"]["trades"]
     up.until(lambda: up.status()["tables"].get("trades", 0) > rows + 200, "rows grow again")
     second = flowtape("up", "--demo", cwd=folder)
