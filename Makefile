@@ -43,7 +43,7 @@ bench: setup  ## speed, each figure beside its limit measured in the same run
 	@$(BIN)/python -m benchmarks
 
 chaos: setup  ## long fault runs
-	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos tests/test_chaos.py
+	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos
 
 soak: setup  ## long steady runs
 	@SOAK_MINUTES=$${SOAK_MINUTES:-60} SOAK_FRAMES=$${SOAK_FRAMES:-1000000} $(BIN)/python -m pytest -m soak -s
