@@ -87,6 +87,12 @@ def _exchange(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 _EXCHANGE = click.argument("exchange", callback=_exchange)
 
 
+def _configured(settings: Settings, exchange: str) -> None:
+    """Raises ConfigError for an exchange of which nothing is wanted: its producer would wait for ever."""
+    if exchange not in settings.exchanges:
+        raise ConfigError("configuration", f"exchanges.{exchange}.symbols", 'missing: name symbols, or ["*"] for all')
+
+
 @command(cli)
 @click.option("--demo", is_flag=True, help="Use the built-in exchange simulator.")
 @click.option("--for", "seconds", type=_Duration(), help="Stop by itself after this long, e.g. 60s.")
@@ -158,6 +164,7 @@ def produce(settings: Settings, exchange: str) -> int:
     from flowtape import worker
     from producers import _run
 
+    _configured(settings, exchange)
     return worker.run(
         settings, "producer", f"produce-{exchange}",
         lambda nats, _, stop, health: _run.produce(exchange, settings, nats, stop, health),
@@ -171,6 +178,7 @@ def klines(settings: Settings, exchange: str) -> int:
     from flowtape import worker
     from producers import _run
 
+    _configured(settings, exchange)
     return worker.run(
         settings, "producer", f"klines-{exchange}",
         lambda nats, _, stop, health: _run.klines(exchange, settings, nats, stop, health),
@@ -210,7 +218,7 @@ def signal(settings: Settings, names: tuple[str, ...]) -> int:
 
 @command(cli)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=0, show_default="a free one", type=int)
+@click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65_535))
 @click.option("--seed", default=1, show_default=True)
 @click.option("--symbols", default=10, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--rate", default=200.0, show_default=True, help="Trades a second of each exchange.")
@@ -232,9 +240,13 @@ def decode(_settings: Settings, exchange: str, instruments: Path | None) -> int:
     flowtape decode binance < frames.jsonl
     """
     from producers._decode import decode as run
+    from producers._exchange import NoProducer
 
     body = instruments.read_bytes() if instruments else None
-    return run(exchange, sys.stdin.buffer, body, sys.stdout.buffer, sys.stderr)
+    try:
+        return run(exchange, sys.stdin.buffer, body, sys.stdout.buffer, sys.stderr)
+    except NoProducer as error:
+        raise ConfigError("command line", exchange, "there is no producer for it") from error
 
 
 @command(cli)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from flowtape import probe
 from flowtape.probe import Clock, Found
-from producers._exchange import Exchange, Options, directory, load
+from producers._exchange import Exchange, NoProducer, Options, directory, load
 from producers._rest import redirected
 from schemas.settings import ConfigError, ExchangeSettings, Settings
 
@@ -55,7 +55,7 @@ async def examine(
 def _declared(name: str) -> Exchange:
     try:
         return load(name)
-    except KeyError as error:
+    except NoProducer as error:
         raise ConfigError("configuration", f"exchanges.{name}", "there is no producer for it") from error
 
 

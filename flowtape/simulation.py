@@ -6,15 +6,19 @@ import asyncio
 import signal
 
 from flowtape import log
+from flowtape.servers import ServerError
 from flowtape.worker import loop_factory
 from simulator import _run
 
 
 def run(host: str, port: int, *, seed: int, symbols: int, rate: float) -> int:
-    """Serve until a signal comes; 130 after Ctrl-C."""
+    """Serve until a signal comes; 130 after Ctrl-C. Raises ServerError where it cannot listen."""
     log.configure("simulate")
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(host, port, seed, symbols, rate))
+        try:
+            return runner.run(_serve(host, port, seed, symbols, rate))
+        except OSError as error:
+            raise ServerError("simulate", f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 async def _serve(host: str, port: int, seed: int, symbols: int, rate: float) -> int:

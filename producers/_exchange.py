@@ -29,6 +29,10 @@ class FrameError(ValueError):
         self.reason, self.raw, self.kind = reason, raw, kind
 
 
+class NoProducer(KeyError):
+    """An exchange id that no file declares."""
+
+
 class SubscriptionRejected(Exception):
     """The exchange refused ``topics``. One topic names the culprit; several mean it is among them."""
 
@@ -185,7 +189,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(exchange: str) -> Exchange:
-    """The declaration behind an exchange id; ``sim_<id>`` shares the code of ``<id>``. Raises KeyError.
+    """The declaration behind an exchange id; ``sim_<id>`` shares the code of ``<id>``. Raises NoProducer.
 
     An id is its file's name, or begins with it and an underscore, so only that file is imported.
     """
@@ -195,7 +199,7 @@ def load(exchange: str) -> Exchange:
         for found in _declared(name):
             if found.id == wanted:
                 return found
-    raise KeyError(exchange)
+    raise NoProducer(exchange)
 
 
 def every() -> dict[str, Exchange]:

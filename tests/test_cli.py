@@ -50,6 +50,11 @@ def test_every_command_explains_itself(tmp_path: Path) -> None:
         (("--config", "bad.toml", "status"), "bad.toml: web.prot: unknown key"),
         (("status", "--config", "bad.toml"), "bad.toml: web.prot: unknown key"),
         (("up", "--for", "soon"), "'soon' is not a duration"),
+        (("decode", "mtgox"), "unknown exchange 'mtgox'"),
+        (("produce", "kraken"), "exchanges.kraken.symbols: missing"),
+        (("klines", "sim_okx"), "exchanges.sim_okx.symbols: missing"),
+        (("simulate", "--port", "99999"), "99999 is not in the range"),
+        (("simulate", "--host", "nosuch.invalid"), "cannot listen on nosuch.invalid"),
         (("consume",), "not started here; run `flowtape servers start` or `flowtape up`"),
     ],
 )
@@ -59,6 +64,21 @@ def test_bad_usage_and_bad_config_are_one_clear_line_and_exit_code_2(tmp_path: P
     assert ended.returncode == 2
     assert says in ended.stderr.decode()
     assert "Traceback" not in ended.stderr.decode()
+
+
+def test_an_exchange_without_a_producer_is_one_clear_line(tmp_path: Path) -> None:
+    program = tmp_path / "flowtape_of_another_day.py"  # the list of ids is longer than the folder of producers
+    program.write_text("import flowtape.cli as it\nit.EXCHANGES += ('mtgox',)\nit.main()\n")
+    for command, source in ((("decode", "mtgox"), "command line"), (("doctor", "mtgox"), "configuration")):
+        ended = subprocess.run(
+            [sys.executable, program, *command], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
+            env=ENVIRONMENT, timeout=120, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 2
+        lines = ended.stderr.decode().splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith(f"flowtape: {source}: ")
+        assert lines[0].endswith("there is no producer for it")
 
 
 def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
