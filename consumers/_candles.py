@@ -29,6 +29,6 @@ def identity(candle: FootprintCandle) -> tuple[str, str, int]:
     return (candle.exchange, candle.symbol, candle.timestamp)
 
 
-def version(candle: FootprintCandle, sequence: int) -> tuple[int, int]:
-    """At equal revision what was published later holds: ``complete`` may have changed."""
-    return (candle.revision, sequence)
+def version(candle: FootprintCandle, sequence: int) -> tuple[int, int, int]:
+    """At equal revision the later state of gaps holds, for ``complete``; then what was published later."""
+    return (candle.revision, candle.gaps_as_of, sequence)

@@ -75,6 +75,8 @@ class FootprintCandle(msgspec.Struct):
     row_buys: list[int] = []
     """Number of buy trades in each row; like ``row_sells`` left out (empty) where only the picture is wanted."""
     row_sells: list[int] = []
+    gaps_as_of: int = 0
+    """When a gap that touches the candle last changed; 0 where none does. At equal revision the later holds."""
 
 
 decode = msgspec.json.Decoder(FootprintCandle).decode

@@ -118,9 +118,12 @@ def batch_message_id(exchange: str, symbol: str, ids: Sequence[str]) -> str:
     return f"{exchange}:{symbol}:{ids[0]}-{ids[-1]}:{len(ids)}:{mark}"
 
 
-def candle_message_id(exchange: str, symbol: str, signal: str, interval: str, timestamp: int, revision: int) -> str:
-    """The ``Nats-Msg-Id`` of a closed candle of ours."""
-    return f"{signal}:{exchange}:{symbol}:{interval}:{timestamp}:{revision}"
+def candle_message_id(
+    exchange: str, symbol: str, signal: str, interval: str, timestamp: int, revision: int, gaps_as_of: int = 0
+) -> str:
+    """The ``Nats-Msg-Id`` of a closed candle of ours; ends in ``gaps_as_of`` where a gap touches it."""
+    ending = f":{gaps_as_of}" if gaps_as_of else ""
+    return f"{signal}:{exchange}:{symbol}:{interval}:{timestamp}:{revision}{ending}"
 
 
 def _hash(data: bytes) -> str:

@@ -21,6 +21,7 @@ from signals._layout import (
     EMPTY,
     FIRST,
     GRACE,
+    INCOMPLETE,
     LAST,
     REVISION,
     ROW,
@@ -106,6 +107,7 @@ class Anew:
             meta[SEQUENCE] = max(meta[SEQUENCE], held.meta[SEQUENCE])
             meta[AS_OF] = max(meta[AS_OF], held.meta[AS_OF])
             meta[CVD], meta[REVISION] = held.meta[CVD], held.meta[REVISION] + new
+            meta[INCOMPLETE] = held.meta[INCOMPLETE]
         else:
             earlier = self._ledger.before(slot, interval, start)
             today = earlier is not None and earlier.timestamp >= start - start % DAY

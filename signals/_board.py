@@ -145,7 +145,7 @@ class Board:
             if wall - self._decoder.received.get(exchange, 0) > FRESH_US:
                 continue
             text = (
-                f'{{"last_trade":{timestamp},"last_received":{received},"gaps_open":0,'
+                f'{{"last_trade":{timestamp},"last_received":{received},"gaps_open":{state.gaps.unsettled(state.symbols[slot])},'
                 f'"as_of":{int(state.clocks[exchange, 0])},"sequence":{sequence}}}'
             )
             values.append((key("live", *state.symbols[slot]).encode(), text.encode()))

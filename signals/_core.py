@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from schemas.events import Gap
 from schemas.settings import SignalsSettings
 from signals._archive import Archive
 from signals._decode import Decoder, Message
@@ -28,6 +29,7 @@ class Core:
         self._archive = archive
         self.grids = grids
         self.state = State(spans)
+        self.state.gaps.reach = config.closed * spans.lengths[-1]
         self.ledger = Ledger(self.state, archive, config.closed)
         self.engine = Engine(self.state, grids, self.ledger, config.late_horizon)
         self.decoder = Decoder(self.state)
@@ -54,6 +56,14 @@ class Core:
         again = len(fresh) - int(fresh.sum())
         self.duplicates += again
         self.engine.apply(Columns._make(column[fresh] for column in columns) if again else columns)
+
+    def learn(self, gap: Gap) -> None:
+        """Take in a state of a gap in trades; candles it touches change where they must."""
+        span = self.state.gaps.take(gap)
+        slot = self.state.known(gap.exchange, gap.symbol)
+        if span is not None and slot is not None:
+            self.state.dirty[slot] = 1
+            self.ledger.recheck(slot, *span)
 
     def store(self, watermark: Watermark) -> None:
         """Put everything up to ``watermark`` into the archive, whole or not at all."""
@@ -91,5 +101,7 @@ class Core:
             "bad": self.decoder.bad,
             "duplicates": self.duplicates,
             "marks": len(self.engine.late.marks),
+            "gaps": self.state.gaps.missing(),
+            "gaps_joined": self.state.gaps.joined,
             **self.engine.counters(),
         }

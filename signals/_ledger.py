@@ -6,6 +6,7 @@ from typing import Protocol
 
 from signals._archive import Archive
 from signals._candle import Candle
+from signals._layout import INCOMPLETE
 from signals._state import State
 
 Series = tuple[int, int]
@@ -46,6 +47,9 @@ class Ledger:
     def put(self, slot: int, interval: int, candle: Candle, *, publish: bool) -> None:
         """Keep a candle that closed or changed; ``publish`` where its own content changed."""
         series, timestamp = (slot, interval), candle.timestamp
+        missing = self._missing(slot, interval, timestamp)
+        if missing is not None:
+            candle.meta[INCOMPLETE] = missing
         if self.minutes is not None and interval == self._state.spans.minute and publish:
             self.minutes.changed(slot, self.get(slot, interval, timestamp), candle)
         self._fresh.setdefault(series, {})[timestamp] = candle
@@ -59,6 +63,20 @@ class Ledger:
                 self.changed[series] = set(sorted(changed)[-self.kept :])
         if publish:
             self.outgoing.append((slot, interval, candle))
+
+    def recheck(self, slot: int, begin: int, end: int) -> None:
+        """Gaps changed in [begin, end] µs: put every candle that is complete now and was not, or the other way."""
+        for interval, length in enumerate(self._state.spans.lengths):
+            for candle in self.between(slot, interval, begin - begin % length, end + 1):
+                missing = bool(self._missing(slot, interval, candle.timestamp))
+                if missing != bool(candle.meta[INCOMPLETE]):
+                    candle.meta[INCOMPLETE] = missing
+                    self.put(slot, interval, candle, publish=True)
+
+    def _missing(self, slot: int, interval: int, timestamp: int) -> bool | None:
+        """Whether gaps say that trades of a candle are missing; None where they say nothing."""
+        end = timestamp + self._state.spans.lengths[interval]
+        return self._state.gaps.told(self._state.symbols[slot], timestamp, end)
 
     def get(self, slot: int, interval: int, timestamp: int) -> Candle | None:
         """The kept candle that opened at ``timestamp``."""

@@ -13,6 +13,7 @@ from signals._layout import (
     DELTA,
     EMPTY,
     FIRST,
+    INCOMPLETE,
     LAST,
     ROWS_MAX,
     SEQUENCE,
@@ -80,6 +81,17 @@ def straighten(source: Candles, s: int, buy: Ints, sell: Ints) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _mark(scratch: Candles, length: int, holes: Ints, begin: int, end: int) -> None:
+    """Say whether the candle in ``scratch`` is complete, where rows ``begin`` to ``end`` of ``holes`` touch it."""
+    start, missing = scratch.meta[0, START], -1
+    for n in range(begin, end):
+        if holes[n, 0] < start + length and holes[n, 1] >= start:
+            missing = max(missing, holes[n, 2])
+    if missing >= 0:
+        scratch.meta[0, INCOMPLETE] = missing
+
+
+@njit(cache=True, nogil=True)
 def render_open(
     out: Bytes,
     slots: Ints,
@@ -91,11 +103,13 @@ def render_open(
     touched: Ints,
     scratch: Candles,
     spans: Ints,
+    holes_at: Ints,
+    holes: Ints,
 ) -> int:
     """Write the open candles of ``slots``; returns how many slots were done before ``out`` was full.
 
     ``spans[i, j]`` = (from, to) in ``out``, sequence, open time, delta, event time;
-    from = -1 where none is open or shown.
+    from = -1 where none is open or shown. ``holes`` and ``holes_at`` are what ``Gaps.table`` made of ``slots``.
     """
     buy, sell = np.zeros(ROWS_MAX, np.int64), np.zeros(ROWS_MAX, np.int64)
     marks = np.zeros(ROWS_MAX, np.uint8)
@@ -113,6 +127,7 @@ def render_open(
             spans[i, j, SPAN_AS_OF] = scratch.meta[0, AS_OF]
             if not shown[j]:
                 continue
+            _mark(scratch, durations[j], holes, holes_at[i], holes_at[i + 1])
             count = straighten(scratch, 0, buy, sell)
             spans[i, j, SPAN_FROM] = at
             at = candle(out, at, scratch.meta[0], buy, sell, count, False, marks)

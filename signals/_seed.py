@@ -12,6 +12,7 @@ import structlog
 from schemas import time
 from signals._candle import Candle, put, take
 from signals._core import Core
+from signals._gaps import Hole
 from signals._grid import Grid, to_grid, to_lots
 from signals._late import unit_of
 from signals._layout import (
@@ -66,6 +67,7 @@ class Seed:
 
     async def fill(self, untils: Mapping[str, int]) -> None:
         """Everything of an exchange before its minute in ``untils`` (µs). Raises TablesAway."""
+        await self._gaps()
         series = await self._tables.fetch("signal_series")
         deadline = self._monotonic() + SECONDS_MAX
         for exchange, symbol, first, last in sorted(series):
@@ -88,6 +90,13 @@ class Seed:
             if self._state.clocks[x, CLOCK] < last + time.MINUTE + GRACE:
                 self._state.advance(x, last + time.MINUTE + GRACE)
         _log.info("seeded", symbols=len(series), minutes=self.minutes, skipped=self.skipped)
+
+    async def _gaps(self) -> None:
+        """Gaps that the gap stream may not hold any more."""
+        for exchange, symbol, begin, from_id, end, status, revision, updated in await self._tables.fetch("signal_gaps"):
+            end = max(end or 0, begin)
+            hole = Hole(begin, end, end, status, revision or 0, updated or 0)
+            self._state.gaps.learn((exchange, symbol), from_id or "", hole)
 
     async def _before(self, slot: int, begun: int) -> None:
         """The running delta of days that were not read."""

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from signals._candle import put, take, unpack
+from signals._gaps import Hole
 from signals._grid import Grid
 from signals._late import Late, Mark
 from signals._layout import DAY, EMPTY, SHIFT, START, Candles
@@ -40,6 +41,9 @@ class _Snapshot(msgspec.Struct):
     counts: list[int]
     marks: list[tuple[int, int, int, int, int]]
     late: tuple[int, int, int]
+    gaps: list[tuple[str, str, str, Hole]] = []
+    gaps_sequence: int = 0
+    gaps_created: str = ""
 
 
 class SnapshotUnusable(ValueError):
@@ -64,7 +68,7 @@ def dump(state: State, late: Late, watermark: Watermark) -> bytes:
             VERSION, state.spans.names, watermark.sequence, watermark.created, state.exchanges,
             state.clocks[:used].tolist(), state.minutes[:used].tolist(), slots, _taken(state.live),
             _taken(state.parts), state.counts.tolist(), [(*place, *mark) for place, mark in late.marks.items()],
-            (late.applied, late.beyond, late.marks_dropped),
+            (late.applied, late.beyond, late.marks_dropped), state.gaps.dump(), *state.gaps.watermark,
         )
     )  # fmt: skip
 
@@ -100,4 +104,5 @@ def load(body: bytes, state: State, late: Late) -> Watermark:
     state.counts[:] = kept.counts
     late.marks.update({(slot, minute): Mark(*rest) for slot, minute, *rest in kept.marks})
     late.applied, late.beyond, late.marks_dropped = kept.late
+    state.gaps.load(kept.gaps, Watermark(kept.gaps_sequence, kept.gaps_created))
     return Watermark(kept.sequence, kept.created)

@@ -8,6 +8,7 @@ from math import gcd
 import numpy as np
 
 from schemas import time
+from signals._gaps import Gaps
 from signals._grid import Grid
 from signals._layout import (
     CLOCK,
@@ -86,6 +87,7 @@ class State:
         self.since: list[int] = []
         """When ``running`` began; 0 before the first trade."""
         self.counts = np.zeros(4, np.int64)
+        self.gaps = Gaps()
         self.scratch = candles(1, PART_ROWS)
         self.spare = candles(1, PART_ROWS)
 
@@ -114,6 +116,10 @@ class State:
         self.running.append(0)
         self.since.append(0)
         return slot
+
+    def known(self, exchange: str, symbol: str) -> int | None:
+        """The slot of a symbol that has one."""
+        return self._index.get((exchange, symbol))
 
     def _grow(self, slots: int) -> None:
         self.live = grown(self.live, 2 * slots)

@@ -22,6 +22,7 @@ from signals._board import Board
 from signals._catch_up import CatchUp
 from signals._core import Core
 from signals._decode import Message
+from signals._gap_feed import GapFeed
 from signals._grid import Grids
 from signals._jetstream import StreamFacts
 from signals._layout import CLOCK, SEQUENCE, Columns
@@ -40,6 +41,7 @@ FRESH_MAX = 5_000
 """Closed candles that may wait in memory for a snapshot."""
 REGISTRY_WAIT_S, REGISTRY_EVERY_S, PINS_EVERY_S, LIVE_EVERY_S, CATCH_UP_EVERY_S = 5.0, 60.0, 5.0, 1.0, 2.0
 REDIS_AWAY_S = 1.0
+GAPS_WAIT_S = 5.0
 STREAM = WORD["trade"].stream
 
 
@@ -82,10 +84,13 @@ class Worker:
                 messages = await reader.take(min(wait, self._flush_s), BATCH)
                 if messages:
                     await self._apply(messages, stop)
+                await self._gap_feed.step()
+                await self._post(stop)
                 await self._housekeeping(reader)
             await self._finish()
         finally:
             await reader.close()
+            await self._gap_feed.close()
 
     async def _begin(self, found: StreamFacts) -> None:
         """An engine to go on with; after the stream was replaced it is the one that ran."""
@@ -100,6 +105,8 @@ class Worker:
         self._health["holes"] = self._health.get("holes", 0) + (not fits)
         self._board = Board(self.core, self._writer, self._names)
         self._catch_up = CatchUp(self.core, self._tables, self._nats)
+        self._gap_feed = GapFeed(self._nats, self.core, self._monotonic)
+        await self._gap_feed.catch_up(GAPS_WAIT_S)
         self._board.everything()
         held = await self._writer.watermark()
         # A log that lost its end never gets there again by itself.
@@ -119,6 +126,10 @@ class Worker:
         await self._new_symbols(before)
         self.core.fold(self._uncovered(columns) if self._covered else columns)
         self._watermark = Watermark(messages[-1].sequence, self._watermark.created)
+        await self._post(stop)
+
+    async def _post(self, stop: asyncio.Event) -> None:
+        """Publish what closed or changed."""
         closed, self.core.ledger.outgoing = self.core.ledger.outgoing, []
         if footprint.NAME not in self._names:
             return
@@ -190,6 +201,7 @@ class Worker:
             state="running", sequence=self._watermark.sequence, lag=reader.pending, missing=reader.missing,
             published=self._publisher.published, redis_error=self._writer.error, flushes=self._board.flushes,
             rewrites=self._board.rewrites, behind=self._board.behind, recomputed=self._catch_up.recomputed,
+            gaps_lag=self._gap_feed.lag, gaps_bad=self._gap_feed.bad,
             **self.core.counters(),
         )  # fmt: skip
 

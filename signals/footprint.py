@@ -50,9 +50,10 @@ class Footprints:
         while at < len(slots):  # the buffer holds at least one slot
             some = np.array(slots[at:], np.int64)
             spans = np.full((len(some), len(state.spans), SPAN_COLUMNS), -1, np.int64)
+            holes_at, holes = state.gaps.table([state.symbols[slot] for slot in slots[at:]])
             done = render_open(
                 self._out, some, state.durations, state.shown, state.spans.day, state.live, state.parts,
-                state.touched, state.scratch, spans,
+                state.touched, state.scratch, spans, holes_at, holes,
             )  # fmt: skip
             whole = self._out.data
             for slot, row in zip(slots[at : at + done], spans.tolist(), strict=False):
@@ -85,12 +86,15 @@ class Footprints:
             f',"buy_trades":{meta[BUYS]},"sell_trades":{meta[SELLS]},"level":{meta[FIRST] * wide},"row_ticks":{wide}'
             f',"row_buys":{_list(closed.buys)},"row_sells":{_list(closed.sells)}}}'
         )
+        end = closed.timestamp + self._state.spans.lengths[interval]
+        gaps_as_of = self._state.gaps.changed(self._state.symbols[slot], closed.timestamp, end)
+        more = f',"gaps_as_of":{gaps_as_of}{more}' if gaps_as_of else more
         exchange, symbol = self._state.symbols[slot]
         name = self._state.spans.names[interval]
         return (
             signal_subject(NAME, exchange, symbol, name),
             self.closed(slot, interval, closed)[:-1] + more.encode(),
-            candle_message_id(exchange, symbol, NAME, name, closed.timestamp, meta[REVISION]),
+            candle_message_id(exchange, symbol, NAME, name, closed.timestamp, meta[REVISION], gaps_as_of),
         )
 
 

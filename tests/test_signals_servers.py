@@ -25,7 +25,8 @@ from flowtape import bus
 from flowtape.migrate import provision
 from schemas import instruments
 from schemas.candles import decode
-from schemas.names import HEADER_ID, WORD
+from schemas.events import Gap
+from schemas.names import HEADER_ID, WORD, event_message_id, event_subject, payload
 from schemas.settings import Settings
 from signals import _run
 from signals._decode import Message
@@ -337,3 +338,110 @@ async def test_what_the_log_no_longer_holds_comes_from_the_tables(bench: Bench) 
         elif b":10s" not in name and name.startswith(b"footprint:") and not name.endswith(b":closed"):
             assert decode(after[name]).buys == decode(value).buys, name
             assert decode(after[name]).cvd == decode(value).cvd, name
+
+
+async def _complete(bench: Bench) -> dict[tuple[str, str, int], bool]:
+    """The symbol's minutes as the table has them."""
+    sql = "SELECT exchange, symbol, timestamp::long, complete FROM candles WHERE timestamp < $1::long::timestamp"
+    rows = await query(bench.settings.questdb.pg, sql, GAPS_DAY + DAY)
+    return {(exchange, symbol, at): complete for exchange, symbol, at, complete in rows if at >= GAPS_DAY}
+
+
+def _shown(keys: dict[bytes, Any]) -> dict[tuple[str, str, int], bool]:
+    closed = [value.values() for name, value in keys.items() if name.endswith(b":1m:closed")]
+    candles = [decode(text) for texts in closed for text in texts]
+    whose = {(candle.exchange, candle.symbol, candle.timestamp): candle.complete for candle in candles}
+    return {who: complete for who, complete in whose.items() if who[2] >= GAPS_DAY}
+
+
+GAPS_DAY = 20_500 * DAY
+
+
+async def test_gaps_reach_keys_and_tables_through_restarts_and_a_rebuild(bench: Bench) -> None:
+    first = await bench.begin()
+    made = stream(29, 4_000, start=GAPS_DAY + 1_000_000, wild=False)
+    batch = _numbered(messages(made, 29), first)
+    exchange, symbol = SYMBOLS[0]
+    own = [e.timestamp for e in made if hasattr(e, "trade_id") and (e.exchange, e.symbol) == (exchange, symbol)]
+    minutes = sorted({at - at % 60_000_000 for at in own})
+    wide, narrow = minutes[1:4], minutes[6]
+
+    async def tell(begin: int, end: int, status: str, revision: int) -> None:
+        event = Gap(
+            exchange,
+            symbol,
+            begin,
+            end,
+            "trades",
+            "1",
+            "2",
+            begin,
+            end,
+            "skipped",
+            status,
+            2,
+            0,
+            "",
+            end + revision,
+            revision,
+        )
+        headers = {HEADER_ID: event_message_id(event)}
+        await bench.nats.jetstream().publish(event_subject(event), payload([event]), headers=headers)
+
+    async def shows(missing: set[int]) -> None:
+        """Until keys and table say that these minutes, and no others, are incomplete."""
+
+        async def there() -> bool:
+            stored, shown = await _complete(bench), _shown(await bench.keys())
+            wrong = {(exchange, symbol, at) for at in missing}
+            closed = {who for who, complete in shown.items() if not complete}
+            return closed == wrong and stored == shown
+
+        await _until(there)
+
+    consumer = await bus.connect(bench.settings, "consumer")
+    stop = asyncio.Event()
+    filling = asyncio.create_task(
+        consumers_run.consume(["trades", "candles", "footprints", "gaps"], bench.settings, consumer, stop, {})
+    )
+    try:
+        await tell(wide[0] + 30_000_000, wide[2] + 5, "open", 0)
+        async with bench.worker():
+            await bench.publish(batch)
+            await bench.reached(batch[-1].sequence)
+            await shows(set(wide))
+            await tell(narrow, narrow, "open", 0)
+            await shows({*wide, narrow})
+        await tell(wide[0] + 30_000_000, wide[2] + 5, "filled", 1)
+        async with bench.worker() as health:
+            await shows({narrow})
+            assert health["gaps_bad"] == 0
+            before = await bench.keys()
+        await bench.cache.flushall()
+        shutil.rmtree(bench.data_dir)
+        async with bench.worker():
+            await bench.reached(batch[-1].sequence)
+            await shows({narrow})
+            after = await bench.keys()
+            for name, value in before.items():
+                assert not name.endswith(b":1m:closed") or after[name] == value, name
+        # What neither log holds any more comes from the tables.
+        settled = "SELECT count() FROM gaps WHERE timestamp >= $1::long::timestamp AND status = 'filled'"
+
+        async def kept() -> bool:
+            return bool((await query(bench.settings.questdb.pg, settled, GAPS_DAY))[0][0])
+
+        await _until(kept)
+        await bench.nats.jetstream().purge_stream(WORD["gap"].stream)
+        await bench.nats.jetstream().purge_stream(WORD["trade"].stream, seq=batch[-100].sequence)
+        await bench.cache.flushall()
+        shutil.rmtree(bench.data_dir)
+        async with bench.worker():
+            await bench.reached(batch[-1].sequence)
+            await shows({narrow})
+            await tell(narrow, narrow, "nonexistent", 1)
+            await shows(set())
+    finally:
+        stop.set()
+        await filling
+        await consumer.close()
