@@ -131,7 +131,7 @@ class Instrument:
         """Open time, prices, volume, turnover; of inverse contracts dollars and coins."""
         prices = [self.price(ticks) for ticks in (made.open, made.high, made.low, made.close)]
         turnover = self.value(made.value)
-        if self.listing.inverse:
+        if self.listing.inverse and made.volume:
             coins = made.volume * self.listing.step_size / (made.value / made.volume * self.listing.tick_size)
             turnover = f"{coins:.8f}"
         return [str(made.open_ms), *prices, self.size(made.volume), turnover]

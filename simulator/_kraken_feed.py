@@ -98,16 +98,16 @@ class Pair:
         while len(opens) < CANDLES:
             opens.append(preceding(interval, opens[-1]))
         made = [candle(self.tape, open_ms, following(interval, open_ms), now_ms) for open_ms in reversed(opens)]
-        return self._ohlc("snapshot", minutes, [one for one in made if one is not None])
+        return self._ohlc("snapshot", minutes, [one for one in made if one is not None and one.trades])
 
     def candles(self, now_ms: int, minutes: int) -> Feed:
-        """The forming candle once a second, and at its end a last time; nothing says that it is closed."""
+        """The forming candle once a second from its first trade, and at its end a last time; none is called closed."""
         interval = INTERVALS[minutes]
 
         def encode(slot: int) -> list[Message]:
             open_ms = floor(interval, slot - 1)
             made = candle(self.tape, open_ms, following(interval, open_ms), slot - 1)
-            return [Message(self._ohlc("update", minutes, [made]))] if made is not None else []
+            return [Message(self._ohlc("update", minutes, [made]))] if made is not None and made.trades else []
 
         since = now_ms // 1_000 * 1_000
         return Feed(f"ohlc-{minutes} {self.symbol}", "klines", self.symbol, None, 1_000, since, on_slot=encode)
@@ -125,5 +125,7 @@ class Pair:
 
 
 def vwap(tape: Tape, it: Candle) -> str:
-    """A candle's mean price by volume, to two decimals more than its prices have."""
+    """A candle's mean price by volume, to two decimals more than its prices have; 0 where nothing was traded."""
+    if not it.volume:
+        return "0.0"
     return f"{it.value / it.volume * tape.listing.tick_size:.{tape.listing.price_decimals + 2}f}"

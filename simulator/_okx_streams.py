@@ -129,7 +129,7 @@ class Instrument:
         sums = [self.base(made.volume), value, value]
         if self.listing.inverse:
             dollars = made.volume * self.listing.step_size
-            coins = dollars / (made.value / made.volume * self.listing.tick_size)
+            coins = dollars / (made.value / made.volume * self.listing.tick_size) if made.volume else 0.0
             sums = [self.size(made.volume), f"{coins:.8f}", self.base(made.volume)]
         elif self.contract:
             sums = [self.size(made.volume), self.base(made.volume), value]
