@@ -46,6 +46,28 @@ class Aggregate(msgspec.Struct, gc=False):
     last: int = msgspec.field(name="l")
 
 
+class Fill(msgspec.Struct, gc=False):
+    """A row of ``historicalTrades``."""
+
+    id: int
+    price: float
+    qty: float
+    time: int
+    isBuyerMaker: bool
+
+
+class AggregateRow(msgspec.Struct, gc=False):
+    """A row of ``aggTrades``, which leaves out the symbol."""
+
+    a: int
+    p: float
+    q: float
+    T: int
+    m: bool
+    first: int = msgspec.field(name="f")
+    last: int = msgspec.field(name="l")
+
+
 class Order(msgspec.Struct, gc=False):
     """A forced order: ``ap`` average price, ``z`` filled quantity, ``S`` the order's side."""
 
@@ -140,6 +162,8 @@ KINDS = {
 _framed: Any = Framed  # subscripted at run time, which a type checker cannot follow
 FRAMED = {word: msgspec.json.Decoder(_framed[body], strict=False).decode for word, body in _BODIES.items()}
 BARE = {word: msgspec.json.Decoder(body, strict=False).decode for word, body in _BODIES.items()}
+decode_fills = msgspec.json.Decoder(list[Fill], strict=False).decode
+decode_aggregates = msgspec.json.Decoder(list[AggregateRow], strict=False).decode
 decode_head = msgspec.json.Decoder(Head, strict=False).decode
 
 

@@ -36,8 +36,11 @@ class Budget:
         self._path = folder / f"{re.sub('[^A-Za-z0-9.-]', '_', host)}.json"
         self._weight_max, self._window_s, self._clock = max(1, int(weight_max * SHARE)), window_s, clock
 
-    def take(self, weight: int) -> float:
-        """Spend ``weight``; returns 0, or the seconds after which to ask again."""
+    def take(self, weight: int, *, share: float = 1.0) -> float:
+        """Spend ``weight``; returns 0, or the seconds after which to ask again.
+
+        Who can wait spends only up to a ``share`` of the window: the rest stays for who cannot.
+        """
         now = self._clock() / 1e6
         with self._locked() as state:
             if now < state.banned_until:
@@ -45,7 +48,7 @@ class Budget:
             window = int(now // self._window_s)
             if window != state.window:
                 state.window, state.used = window, 0
-            if state.used and state.used + weight > self._weight_max:
+            if state.used and state.used + weight > self._weight_max * share:
                 return (window + 1) * self._window_s - now
             state.used += weight
         return 0.0

@@ -20,6 +20,16 @@ class Match(msgspec.Struct, gc=False):
     time: str
 
 
+class Fill(msgspec.Struct, gc=False):
+    """A row of ``/trades``, newest first. ``side`` is the MAKER's."""
+
+    trade_id: int
+    price: float
+    size: float
+    side: str
+    time: str
+
+
 class Heartbeat(msgspec.Struct, gc=False):
     """``heartbeat``: once a second a product, whether it trades or not."""
 
@@ -63,6 +73,7 @@ decode_heartbeat = msgspec.json.Decoder(Heartbeat, strict=False).decode
 decode_snapshot = msgspec.json.Decoder(Snapshot, strict=False).decode
 decode_update = msgspec.json.Decoder(Update, strict=False).decode
 decode_refusal = msgspec.json.Decoder(Refusal).decode
+decode_fills = msgspec.json.Decoder(list[Fill], strict=False).decode
 decode_head = msgspec.json.Decoder(Head).decode
 _rows = msgspec.json.Decoder(list[tuple[int, float, float, float, float, float]], strict=False).decode
 

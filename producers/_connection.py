@@ -130,6 +130,9 @@ class Connection:
             log.info("connected", url=self._url, topics=len(self._topics))
             reason, keep = await self._watch(link, session, freshness)
         finally:
+            if not keep:
+                for feed, _ in self._topics.values():
+                    feed.interrupt("disconnect")
             if keep:
                 self._old = (link, self._around.monotonic() + OVERLAP_S_MAX)
             else:

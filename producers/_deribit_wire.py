@@ -66,6 +66,16 @@ class _Prints(msgspec.Struct, gc=False):
     data: list[Print]
 
 
+class _Trades(msgspec.Struct):
+    trades: list[Print]
+
+
+class Past(msgspec.Struct):
+    """``get_last_trades_by_instrument``."""
+
+    result: _Trades
+
+
 class _Book(msgspec.Struct, gc=False):
     data: Book
 
@@ -124,6 +134,7 @@ DECODE = {
     "chart": _decoder(_BarFrame),
 }  # fmt: skip
 KINDS = {"trades": "trade", "book": "book", "ticker": "funding", "chart": "kline"}
+decode_past = _decoder(Past)
 decode_head = _decoder(Head)
 decode_names = _decoder(list[str])
 

@@ -117,6 +117,35 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     every_s: float = 0.0
 
 
+class Reach(NamedTuple):
+    """Trades that are missing: dense ids ``first`` to ``last``, and the times, µs, of those known before and after."""
+
+    first: int
+    last: int
+    after: int
+    before: int
+
+
+class Row(NamedTuple):
+    """A trade of REST history: its dense id, its time in µs, and the events it is (none where it met no book)."""
+
+    number: int
+    timestamp: int
+    events: Sequence[Event]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange's trades over REST, in pages without holes of their own.
+
+    ``request`` asks for a page that begins just before ``first`` (``newest_first``: that ends just after ``last``), so
+    that what it leaves out between two neighbours is known never to have existed.
+    """
+
+    request: Callable[[str, Reach], Request]
+    parse: Callable[[bytes, Request, int, Setup], Sequence[Row]]
+    newest_first: bool = False
+
+
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """One channel of an exchange. ``topics`` gives the subscriptions of one symbol, in the exchange's spelling."""
 
@@ -186,6 +215,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange's spelling of a canonical symbol, by rule."""
     volumes: Callable[[bytes], Mapping[str, float]] = lambda _: {}
     limits: Limits = Limits()
+    history: History | None = None
+    """Trades by dense id; None where the venue has none."""
 
 
 def load(exchange: str) -> Exchange:

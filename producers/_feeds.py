@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from schemas.instruments import Instrument
 from schemas.symbols import SymbolError, from_ccxt, is_symbol
@@ -12,6 +13,25 @@ FEEDS_MAX = 20_000
 HOLES_MAX = 1_000
 RESET_MIN = 1_000_000
 """An id this far below the expected one is a new numbering, not a late trade."""
+
+
+class Hole(NamedTuple):
+    """Ids ``first`` to ``last`` that did not come: timestamps either side, when it was noticed, and why."""
+
+    first: int
+    last: int
+    before: int
+    after: int
+    noticed: int
+    cause: str
+
+
+class Mark(NamedTuple):
+    """How far a feed is complete: every id of this ``epoch`` up to ``number`` came, or was told of as a gap."""
+
+    number: int
+    timestamp: int
+    epoch: int
 
 
 class UnknownSymbol(ValueError):
@@ -87,8 +107,8 @@ class Directory:
 class Feed:
     """One (channel, symbol): how many frames came, the id expected next, the slot last filled."""
 
-    __slots__ = ("breaks", "channel", "content", "expected", "frames", "holes", "instrument", "native", "repeats",
-                 "resets", "seen", "slot", "symbol")  # fmt: skip
+    __slots__ = ("breaks", "channel", "content", "epoch", "expected", "first", "frames", "holes", "instrument",
+                 "interrupted", "native", "repeats", "resets", "seen", "slot", "symbol")  # fmt: skip
 
     def __init__(self, channel: str, native: str, instrument: Instrument) -> None:
         self.channel, self.native, self.symbol = channel, native, instrument.symbol
@@ -102,8 +122,14 @@ class Feed:
         """Start of the last slot an event was made for, µs."""
         self.content: object = None
         """What a session wants to remember of this symbol beyond its connection."""
-        self.holes: deque[tuple[int, int, int, int, int]] = deque(maxlen=HOLES_MAX)
-        """Ids not seen: first, last, timestamps either side, when it was noticed."""
+        self.holes: deque[Hole] = deque()
+        """Ids not seen and not told of, at most ``HOLES_MAX``."""
+        self.first: tuple[int, int] | None = None
+        """The first id heard, and its timestamp; None before it, and where an earlier life is continued."""
+        self.epoch = 0
+        """Numberings before this one."""
+        self.interrupted = (-1, "")
+        """The id that was expected when listening was interrupted, and by what."""
         self.repeats = self.resets = 0
         self.breaks = 0
         """Times its book lost the chain and had to be asked for anew."""
@@ -112,10 +138,13 @@ class Feed:
         """Follow a dense id. Late ids close their part of a hole again: reordering is not a gap."""
         if number > self.expected:
             if self.expected >= 0:
-                self.holes.append((self.expected, number - 1, self.seen, timestamp, received))
+                self._missed(number - 1, timestamp, received)
+            else:
+                self.first = (number, timestamp)
         elif number < self.expected:
             if self.expected - number > RESET_MIN:
                 self.resets += 1
+                self.epoch += 1
             else:
                 self._late(number)
                 return
@@ -126,18 +155,59 @@ class Feed:
         """Follow an id the exchange only speaks of; whether it, or one before it, has not been seen."""
         if not 0 <= self.expected <= number:
             return False
-        self.holes.append((self.expected, number, self.seen, timestamp, received))
+        self._missed(number, timestamp, received)
         self.expected, self.seen = number + 1, timestamp
         return True
 
+    def interrupt(self, cause: str) -> None:
+        """Say why the next id may not be the expected one."""
+        self.interrupted = (self.expected, cause)
+
+    def resume(self, mark: Mark, now: int) -> None:
+        """Continue an earlier life: what came between is missed at the next id, or now if one has come already."""
+        self.epoch += mark.epoch
+        if self.expected < 0:
+            self.expected, self.seen = mark.number + 1, mark.timestamp
+            self.interrupt("restart")
+        elif self.first is not None:
+            first, timestamp = self.first
+            if first > mark.number + 1:
+                self._add(Hole(mark.number + 1, first - 1, mark.timestamp, timestamp, now, "restart"))
+            elif mark.number - first > RESET_MIN:
+                self.epoch += 1
+
+    def mark(self) -> Mark | None:
+        """How far it is complete; None before the first id."""
+        if self.expected < 0:
+            return None
+        holes = [hole for hole in self.holes if hole.first < self.expected]  # others are of an earlier numbering
+        if holes:
+            lowest = min(holes)
+            return Mark(lowest.first - 1, lowest.before, self.epoch)
+        return Mark(self.expected - 1, self.seen, self.epoch)
+
+    def _missed(self, last: int, timestamp: int, received: int) -> None:
+        cause = self.interrupted[1] if self.interrupted[0] == self.expected else "skipped"
+        self._add(Hole(self.expected, last, self.seen, timestamp, received, cause))
+
+    def _add(self, hole: Hole) -> None:
+        if len(self.holes) >= HOLES_MAX:  # too many: the newest one takes in what lies between, so that none is lost
+            newest = self.holes.pop()
+            first, last = min(newest.first, hole.first), max(newest.last, hole.last)
+            before, after = min(newest.before, hole.before), max(newest.after, hole.after)
+            hole = newest._replace(first=first, last=last, before=before, after=after)
+        self.holes.append(hole)
+
     def _late(self, number: int) -> None:
-        for index, (first, last, before, after, noticed) in enumerate(self.holes):
-            if first <= number <= last:
+        for index, hole in enumerate(self.holes):
+            if hole.first <= number <= hole.last:
+                if hole.first < number < hole.last and len(self.holes) >= HOLES_MAX:
+                    return  # no room for two halves: the whole stays missing, and is asked for
                 del self.holes[index]
-                if number < last:
-                    self.holes.insert(index, (number + 1, last, before, after, noticed))
-                if number > first and len(self.holes) < HOLES_MAX:
-                    self.holes.insert(index, (first, number - 1, before, after, noticed))
+                if number < hole.last:
+                    self.holes.insert(index, hole._replace(first=number + 1))
+                if number > hole.first:
+                    self.holes.insert(index, hole._replace(last=number - 1))
                 return
         self.repeats += 1
 

@@ -18,8 +18,8 @@ def gaps(setup: Setup, channels: Container[str], now: int) -> Iterator[Gap]:
         if feed.channel not in channels:
             continue
         while feed.holes and now - feed.holes[0][4] >= LATE_MAX:
-            first, last, before, after, noticed = feed.holes.popleft()
+            first, last, before, after, noticed, cause = feed.holes.popleft()
             yield Gap(
                 setup.exchange, feed.symbol, before, noticed, feed.channel, str(first), str(last), before, after,
-                "skipped", "open", last - first + 1, 0, "", now,
+                cause, "open", last - first + 1, 0, "", now,
             )  # fmt: skip

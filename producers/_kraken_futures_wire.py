@@ -26,6 +26,24 @@ class Print(msgspec.Struct, gc=False):
     uid: str = ""
 
 
+class PastPrint(msgspec.Struct, gc=False):
+    """A row of REST ``history``, newest first; ``trade_id`` is the dense number."""
+
+    time: str
+    trade_id: int
+    price: float
+    size: float
+    side: str
+    type: str = "fill"
+    uid: str = ""
+
+
+class Past(msgspec.Struct):
+    """REST ``history``."""
+
+    history: list[PastPrint]
+
+
 class Replay(msgspec.Struct):
     """``trade_snapshot``: newest first."""
 
@@ -87,6 +105,7 @@ decode_replay = msgspec.json.Decoder(Replay, strict=False).decode
 decode_snapshot = msgspec.json.Decoder(Snapshot, strict=False).decode
 decode_change = msgspec.json.Decoder(Change, strict=False).decode
 decode_ticker = msgspec.json.Decoder(Ticker, strict=False).decode
+decode_past = msgspec.json.Decoder(Past, strict=False).decode
 decode_head = msgspec.json.Decoder(Head).decode
 
 

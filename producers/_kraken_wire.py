@@ -33,6 +33,22 @@ class Fill(msgspec.Struct, gc=False):
     timestamp: str
 
 
+class PastFill(msgspec.Struct, gc=False, array_like=True):
+    """A row of REST ``Trades``: ``time`` in seconds, in decimals because a double does not hold its digits."""
+
+    price: float
+    volume: float
+    time: Decimal
+    side: str
+    kind: str
+    other: str
+    trade_id: int
+
+
+class _Past(msgspec.Struct):
+    result: dict[str, msgspec.Raw] = {}
+
+
 class Step(msgspec.Struct):
     """A level as it is written: the checksum is over its digits."""
 
@@ -100,6 +116,8 @@ class Head(msgspec.Struct):
 decode_trades = msgspec.json.Decoder(Trades, strict=False).decode
 decode_books = msgspec.json.Decoder(Books, strict=False).decode
 decode_candles = msgspec.json.Decoder(Candles, strict=False).decode
+_past = msgspec.json.Decoder(_Past).decode
+_past_fills = msgspec.json.Decoder(list[PastFill], strict=False).decode
 decode_head = msgspec.json.Decoder(Head).decode
 
 
@@ -245,6 +263,11 @@ def named(native: str) -> Instrument | None:
 def spelled(symbol: str) -> str | None:
     """``BTC-USD`` is ``BTC/USD``."""
     return symbol.replace("-", "/") if symbol.count("-") == 1 else None
+
+
+def past(body: bytes) -> list[PastFill]:
+    """Rows of ``Trades``, oldest first, under whatever name the pair has there."""
+    return [fill for name, rows in _past(body).result.items() if name != "last" for fill in _past_fills(rows)]
 
 
 def problem(body: bytes) -> str | None:

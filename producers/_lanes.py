@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 import msgspec
@@ -36,11 +36,13 @@ class Message(msgspec.Struct, gc=False):
 
 
 class _Lane:
-    __slots__ = ("events", "exchange", "subject", "symbol")
+    __slots__ = ("events", "exchange", "subject", "symbol", "taken")
 
     def __init__(self, subject: str, exchange: str, symbol: str) -> None:
         self.subject, self.exchange, self.symbol = subject, exchange, symbol
         self.events: list[Event] = []
+        self.taken = 0
+        """Events that have left it."""
 
 
 class Lanes:
@@ -64,6 +66,12 @@ class Lanes:
             self._dirty.append(lane)
         lane.events.append(event)
         self.waiting += 1
+
+    def fence(self) -> Callable[[], bool]:
+        """Whether everything that waits now has left."""
+        lanes = (lane for table in self._tables.values() for lane in table.values() if lane.events)
+        waiting = [(lane, lane.taken + len(lane.events)) for lane in lanes]
+        return lambda: all(lane.taken >= count for lane, count in waiting)
 
     def cut(self, room: int, *, together: bool) -> Iterator[Message]:
         """At most ``room`` messages, removed from their lanes: one event each, or many ``together``.
@@ -89,6 +97,7 @@ class Lanes:
         size = max(1, min(size, _chunk(events[0]) if together else room))
         chunk, lane.events = events[:size], events[size:]
         self.waiting -= size
+        lane.taken += size
         return [_several(lane, chunk)] if together else [single(event, lane.subject) for event in chunk]
 
 

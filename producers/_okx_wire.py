@@ -45,6 +45,12 @@ class Print(msgspec.Struct, gc=False):
     count: int = 1
 
 
+class Fills(msgspec.Struct):
+    """``history-trades``, newest first."""
+
+    data: list[Print]
+
+
 class Depth(msgspec.Struct, gc=False):
     """``books`` (a snapshot, then changes) and ``books5``. ``checksum`` has been a constant 0 since 2026."""
 
@@ -145,6 +151,7 @@ KINDS = {
     "index-tickers": "funding", "open-interest": "open_interest",
 }  # fmt: skip
 DECODE = {word: msgspec.json.Decoder(_pushed[body], strict=False).decode for word, body in _BODIES.items()}
+decode_fills = msgspec.json.Decoder(Fills, strict=False).decode
 decode_head = msgspec.json.Decoder(Head, strict=False).decode
 REFUSED = re.compile(r"channel:\s*([\w-]+),\s*inst(?:Id|Type|Family):\s*([\w-]+)")
 """How an error message names the subscription it is about."""

@@ -61,7 +61,7 @@ class Outbox:
         self._number = self._reconnects = 0
         self._inbox = ""
         self._wake = asyncio.Event()
-        self._armed = self._closing = False
+        self._armed = self._closing = self._cutting = False
         self._away_since: float | None = None
         self._scanned = 0.0
         self._retry_s = 0.1
@@ -98,6 +98,21 @@ class Outbox:
     def idle(self) -> bool:
         """Whether everything added was acknowledged."""
         return not (self._lanes.waiting or self._flying or self._spool.unread or self._clock_event)
+
+    def fence(self) -> Callable[[], bool]:
+        """Whether everything added before this call is in the log, or named in a gap event that is."""
+        left, number = self._lanes.fence(), -1
+
+        def passed() -> bool:
+            nonlocal number
+            if number < 0:
+                # What is being cut is neither waiting nor in flight for a moment.
+                if self._cutting or self._spool.unread or self._overflow.waiting or not left():
+                    return False
+                number = self._number
+            return not self._flying or next(iter(self._flying)) > number
+
+        return passed
 
     def health(self) -> dict[str, Any]:
         """Counters and gauges."""
@@ -160,7 +175,9 @@ class Outbox:
             return
         self._away_since = None
         await self._resend(now)
+        self._cutting = True
         await self._send()
+        self._cutting = False
         if self._lanes.waiting:
             if self._lanes.waiting > self._waiting_max or self._spool.unread:
                 self._to_spool()

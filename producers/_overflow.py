@@ -16,6 +16,11 @@ class Overflow:
         self._clock = clock
         self._gaps: dict[tuple[str, str, str], Gap] = {}
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are gaps that were not taken yet."""
+        return bool(self._gaps)
+
     def note(self, message: Message, cause: str) -> None:
         """Remember what a dropped message held. Dead letters and clocks leave no hole."""
         first, last = message.first, message.last

@@ -40,12 +40,12 @@ class RestClient:
         self._client: aiohttp.ClientSession | None = None
         self.counts = {"requests": 0, "errors": 0, "banned": 0}
 
-    async def get(self, request: Request) -> bytes:
-        """The body of an answer. Raises RestError."""
+    async def get(self, request: Request, *, share: float = 1.0) -> bytes:
+        """The body of an answer; ``share`` of the budget is what it may use up. Raises RestError."""
         url = redirected(request.url, self._override)
         budget = self._budget(url)
         waited_s = 0.0
-        while (wait_s := budget.take(request.weight)) > 0.0:
+        while (wait_s := budget.take(request.weight, share=share)) > 0.0:
             if waited_s + wait_s > BUDGET_S_MAX:
                 raise RestError(url, 0, f"no budget for {wait_s:.0f} s")
             waited_s += wait_s

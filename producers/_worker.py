@@ -15,6 +15,7 @@ from producers._connection import Connection, Surroundings, backoff_s
 from producers._exchange import Channel, Options, Setup, directory, load
 from producers._feeds import Feed, Feeds
 from producers._holes import gaps
+from producers._ledger import Ledger
 from producers._outbox import Outbox
 from producers._polling import Polling
 from producers._registry import Registry, fetch, near, trading
@@ -61,6 +62,8 @@ class Worker:
             self._declared.rest, self._its.rest_url, data / "budget", clock=around.clock, sleep=around.sleep
         )  # fmt: skip
         self._registry = Registry(nats, exchange, around.clock)
+        follows = "trades" in self._channels
+        self._ledger = Ledger(self._declared, self._setup, nats, self._rest, self._outbox, around) if follows else None
         self._natives: list[str] = []
         self._connections: list[Connection] = []
         self._polls: list[Polling] = []
@@ -77,6 +80,10 @@ class Worker:
             async with asyncio.TaskGroup() as tasks:
                 if self._channels:
                     self._directory.learn(await self._registry.load())
+                    if self._ledger is not None:
+                        await self._ledger.load()
+                        tasks.create_task(self._ledger.run())
+                        tasks.create_task(self._ledger.fill())
                     self._reconcile(tasks)
                     tasks.create_task(self._refresh(tasks))
                 tasks.create_task(self._tick())
@@ -88,6 +95,8 @@ class Worker:
             self._outbox.stop()
             await asyncio.gather(outbox, return_exceptions=True)
             await self._outbox.close(CLOSE_S_MAX)
+            if self._ledger is not None:
+                await self._ledger.close()
             await self._rest.close()
             self._claim.release()
             self._report()
@@ -135,6 +144,8 @@ class Worker:
         for word, channel in self._channels.items():
             for native in fresh if channel.topics else ():
                 feed = self._setup.feeds.channel(word)[native]
+                if word == "trades" and self._ledger is not None:
+                    self._ledger.begin(feed)
                 assert channel.topics is not None
                 for url, name in channel.topics(native, self._setup.options):
                     # A topic may serve several channels; the first of them watches over it.
@@ -204,7 +215,7 @@ class Worker:
                 self._told = latest
                 self._outbox.tick(Clock(self._id, latest, now))
             for gap in gaps(self._setup, self._channels, now):
-                self._outbox.add(gap)
+                (self._ledger.open if self._ledger is not None else self._outbox.add)(gap)
             self._report()
 
     def _report(self) -> None:
@@ -220,6 +231,7 @@ class Worker:
             bad_frames=sum(state["bad_frames"] for state in states),
             rejected=[topic for state in states for topic in state["rejected"]][:20],
             silent={topic: s for state in states for topic, s in state["silent"].items()},
+            gaps=self._ledger.health() if self._ledger is not None else {},
             polls={polling.name: polling.counts for polling in self._polls},
         )  # fmt: skip
 

@@ -18,11 +18,14 @@ from producers._exchange import (
     Channel,
     Exchange,
     FrameError,
+    History,
     Limits,
     Options,
     Poll,
+    Reach,
     Request,
     Rest,
+    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -244,6 +247,32 @@ def _funding_info(body: bytes, _: Request, __: int, setup: Setup) -> Sequence[Ev
     return ()
 
 
+def _ask_fills(native: str, reach: Reach) -> Request:
+    query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
+    return Request(f"{_SPOT_REST}/api/v3/historicalTrades?{query}", 25, native)
+
+
+def _ask_aggregates(native: str, reach: Reach) -> Request:
+    query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
+    return Request(f"{_FUTURES_REST}/fapi/v1/aggTrades?{query}", 20, native)
+
+
+def _fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for f in wire.decode_fills(body):
+        at = it.at(f.time, received)
+        rows.append(Row(f.id, at, [it.trade(feed, at, received, f.id, f.price, f.qty, f.isBuyerMaker)]))
+    return rows
+
+
+def _aggregated(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for a in wire.decode_aggregates(body):
+        at = it.at(a.T, received)
+        rows.append(Row(a.a, at, [it.trade(feed, at, received, a.a, a.p, a.q, a.m, a.last - a.first + 1)]))
+    return rows
+
+
 _FUNDING_INFO = Poll(
     requests=lambda *_: (Request(f"{_FUTURES_REST}/fapi/v1/fundingInfo"),), parse=_funding_info, every_s=3600.0
 )
@@ -268,6 +297,7 @@ _BINANCE = Exchange(
     volumes=wire.volumes,
     named=wire.named_spot,
     spelled=wire.spelled_spot,
+    history=History(request=_ask_fills, parse=_fills),
 )
 
 _BINANCE_FUTURES = Exchange(
@@ -296,6 +326,7 @@ _BINANCE_FUTURES = Exchange(
     volumes=wire.volumes,
     named=wire.named_future,
     spelled=wire.spelled_future,
+    history=History(request=_ask_aggregates, parse=_aggregated),
 )
 
 EXCHANGES = (_BINANCE, _BINANCE_FUTURES)

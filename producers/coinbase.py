@@ -20,10 +20,13 @@ from producers._exchange import (
     Channel,
     Exchange,
     FrameError,
+    History,
     Limits,
     Options,
+    Reach,
     Request,
     Rest,
+    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -183,6 +186,21 @@ def _ask_candles(native: str, interval: str, first: int, last: int) -> Request:
     return Request(f"{_REST}/products/{native}/candles?granularity={granularity}&{bounds}", 1, native, interval)
 
 
+def _ask_trades(native: str, reach: Reach) -> Request:
+    return Request(f"{_REST}/products/{native}/trades?limit=1000&after={reach.last + 2}", 1, native)
+
+
+def _fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for f in wire.decode_fills(body):
+        at = it.at_text(f.time, received)
+        if f.side not in ("buy", "sell"):
+            raise FrameError(f"side {f.side!r}")
+        # The maker's side here too.
+        rows.append(Row(f.trade_id, at, [it.trade(feed, at, received, f.trade_id, f.price, f.size, f.side == "buy")]))
+    return rows
+
+
 _COINBASE = Exchange(
     id="coinbase",
     session=Session,
@@ -203,6 +221,7 @@ _COINBASE = Exchange(
     instruments=wire.instruments,
     named=wire.named,
     spelled=wire.spelled,
+    history=History(request=_ask_trades, parse=_fills, newest_first=True),
 )  # fmt: skip
 
 EXCHANGES = (_COINBASE,)

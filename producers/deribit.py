@@ -12,10 +12,13 @@ from producers._exchange import (
     Channel,
     Exchange,
     FrameError,
+    History,
     Limits,
     Options,
+    Reach,
     Request,
     Rest,
+    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -123,19 +126,26 @@ class Session(BaseSession):
             if feed is None:
                 continue
             feed.frames += 1
-            at = self.at(it.timestamp, received)
-            if it.direction not in ("buy", "sell"):
-                raise FrameError(f"direction {it.direction!r}")
-            trade = self.fill(feed, at, received, it.trade_id, it.price, it.amount, it.direction == "sell")
-            if not 0 <= it.trade_seq < 1 << 63:
-                raise FrameError(f"impossible sequence {it.trade_seq}")
-            feed.step(it.trade_seq, at, received)
-            # Blocks and legs of combos are agreed off this book: they take a number and are no trades of it.
-            if it.block_trade_id is None and it.block_rfq_id is None and it.combo_id is None:
-                if "trades" in self.options.channels:
-                    events.append(trade)
-                if it.liquidation is not None and "liquidations" in self.options.channels:
-                    events += self._liquidations(it, at, received)
+            told = self.told(it, received)
+            feed.step(it.trade_seq, self.at(it.timestamp, received), received)
+            events += told
+        return events
+
+    def told(self, it: wire.Print, received: int) -> list[Event]:
+        """The trade as far as it met the book, and the liquidation it was."""
+        feed, at = self.feeds.channel("trades")[it.instrument_name], self.at(it.timestamp, received)
+        if it.direction not in ("buy", "sell"):
+            raise FrameError(f"direction {it.direction!r}")
+        trade = self.fill(feed, at, received, it.trade_id, it.price, it.amount, it.direction == "sell")
+        if not 0 <= it.trade_seq < 1 << 63:
+            raise FrameError(f"impossible sequence {it.trade_seq}")
+        events: list[Event] = []
+        # Blocks and legs of combos are agreed off this book: they take a number and are no trades of it.
+        if it.block_trade_id is None and it.block_rfq_id is None and it.combo_id is None:
+            if "trades" in self.options.channels:
+                events.append(trade)
+            if it.liquidation is not None and "liquidations" in self.options.channels:
+                events += self._liquidations(it, at, received)
         return events
 
     def _liquidations(self, it: wire.Print, at: int, received: int) -> Sequence[Event]:
@@ -205,6 +215,20 @@ def _topic(form: str, silence_s_max: float = 0.0) -> Channel:
     return Channel(topics=topics, silence_s_max=silence_s_max)
 
 
+def _ask_trades(native: str, reach: Reach) -> Request:
+    bounds = f"start_seq={max(reach.first - 1, 1)}&end_seq={reach.last + 1}"
+    query = f"instrument_name={native}&{bounds}&count=1000&sorting=asc"
+    return Request(f"{_REST}/get_last_trades_by_instrument?{query}", 1, native)
+
+
+def _past(body: bytes, _: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it = Session(setup)
+    return [
+        Row(f.trade_seq, it.at(f.timestamp, received), it.told(f, received))
+        for f in wire.decode_past(body).result.trades
+    ]
+
+
 def _book_topics(native: str, options: Options) -> Sequence[Topic]:
     depth = next((n for n in (1, 10, 20) if n >= options.book_depth), 20)
     return (Topic(_WS, f"book.{native}.none.{depth}.100ms"),)
@@ -240,5 +264,6 @@ EXCHANGES = (
         instruments=wire.instruments,
         named=wire.named,
         spelled=wire.spelled,
+        history=History(request=_ask_trades, parse=_past),
     ),
 )

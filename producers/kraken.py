@@ -17,10 +17,13 @@ from producers._exchange import (
     Channel,
     Exchange,
     FrameError,
+    History,
     Limits,
     Options,
+    Reach,
     Request,
     Rest,
+    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -181,6 +184,23 @@ def _candle_topics(native: str, options: Options) -> Sequence[Topic]:
     return [Topic(_SOCKET, f"ohlc-{_MINUTES[word]}:{native}") for word in options.intervals if word in _MINUTES]
 
 
+def _ask_trades(native: str, reach: Reach) -> Request:
+    # By time only: a millisecond early, so that the trade before the first is among them.
+    since = (reach.after - time.MILLISECOND) * 1_000
+    return Request(f"{_REST}/0/public/Trades?pair={native}&since={since}&count=1000", 1, native)
+
+
+def _past(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for f in wire.past(body):
+        if f.side not in ("b", "s"):
+            raise FrameError(f"side {f.side!r}")
+        at = it.at(int(f.time * time.SECOND), received)  # what is finer is cut off, as on the socket
+        trade = it.trade(feed, at, received, f.trade_id, f.price, f.volume, f.side == "s")
+        rows.append(Row(f.trade_id, at, [trade]))
+    return rows
+
+
 _KRAKEN = Exchange(
     id="kraken",
     session=Session,
@@ -202,6 +222,7 @@ _KRAKEN = Exchange(
     volumes=wire.volumes,
     named=wire.named,
     spelled=wire.spelled,
+    history=History(request=_ask_trades, parse=_past),
 )  # fmt: skip
 
 EXCHANGES = (_KRAKEN,)

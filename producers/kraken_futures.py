@@ -19,10 +19,13 @@ from producers._exchange import (
     Channel,
     Exchange,
     FrameError,
+    History,
     Limits,
     Options,
+    Reach,
     Request,
     Rest,
+    Row,
     Setup,
     SubscriptionRejected,
     Topic,
@@ -126,6 +129,10 @@ class Session(BaseSession):
         names = {id(trade): seq for seq, trade in trades.items()}
         return [event for trade in news for event in self._told(prints[names[id(trade)]], trade)]
 
+    def past(self, it: wire.Print, received: int) -> list[Event]:
+        """Events of a trade that REST tells of."""
+        return self._told(it, self._made(it, received))
+
     def _made(self, it: wire.Print, received: int) -> Trade:
         feed = self.feeds.channel("trades")[it.product_id]
         feed.frames += 1
@@ -207,6 +214,21 @@ def _ask_candles(native: str, interval: str, first: int, last: int) -> Request:
     return Request(f"{_REST}/api/charts/v1/trade/{native}/{interval}?{bounds}", 5, native, interval)
 
 
+def _ask_trades(native: str, reach: Reach) -> Request:
+    # By time only, a hundred before it: a millisecond late, so that the trade after the last is among them.
+    until = time.iso(reach.before + time.MILLISECOND)[:23]
+    return Request(f"{_REST}/derivatives/api/v3/history?symbol={native}&lastTime={until}Z", 10, native)
+
+
+def _past(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it, rows = Session(setup), list[Row]()
+    for f in wire.decode_past(body).history:
+        ms = it.at_text(f.time, received) // time.MILLISECOND  # what the socket gives
+        made = wire.Print(request.symbol, f.side, f.trade_id, ms, f.size, f.price, f.type, f.uid)
+        rows.append(Row(f.trade_id, ms * time.MILLISECOND, it.past(made, received)))
+    return rows
+
+
 _KRAKEN_FUTURES = Exchange(
     id="kraken_futures",
     session=Session,
@@ -231,6 +253,7 @@ _KRAKEN_FUTURES = Exchange(
     volumes=wire.volumes,
     named=wire.named,
     spelled=wire.spelled,
+    history=History(request=_ask_trades, parse=_past, newest_first=True),
 )  # fmt: skip
 
 EXCHANGES = (_KRAKEN_FUTURES,)

@@ -17,10 +17,13 @@ from producers._exchange import (
     Channel,
     Exchange,
     FrameError,
+    History,
     Limits,
     Options,
+    Reach,
     Request,
     Rest,
+    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -281,6 +284,24 @@ def _funding_topics(native: str, _: Options) -> Sequence[Topic]:
     return [Topic(_PUBLIC, f"{name}:{native}") for name in ("mark-price", "index-tickers", "funding-rate")]
 
 
+def _ask_trades(native: str, reach: Reach) -> Request:
+    query = f"instId={native}&type=1&after={reach.last + 2}&limit=100"
+    return Request(f"{_REST}/market/history-trades?{query}", 1, native)
+
+
+def _fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for f in wire.decode_fills(body).data:
+        at = it.at(f.ts, received)
+        if f.side not in ("buy", "sell"):
+            raise FrameError(f"side {f.side!r}")
+        rows.append(Row(f.tradeId, at, [it.fill(feed, at, received, str(f.tradeId), f.px, f.sz, f.side == "sell")]))
+    return rows
+
+
+_HISTORY = History(request=_ask_trades, parse=_fills, newest_first=True)
+
+
 def _rest(*kinds: str) -> Rest:
     return Rest(
         weight_max=20,
@@ -310,6 +331,7 @@ _OKX = Exchange(
     volumes=partial(wire.volumes, contracts=False),
     named=wire.named_spot,
     spelled=wire.spelled_spot,
+    history=_HISTORY,
 )
 
 _OKX_FUTURES = Exchange(
@@ -328,6 +350,7 @@ _OKX_FUTURES = Exchange(
     volumes=partial(wire.volumes, contracts=True),
     named=wire.named_contract,
     spelled=wire.spelled_contract,
+    history=_HISTORY,
 )
 
 EXCHANGES = (_OKX, _OKX_FUTURES)

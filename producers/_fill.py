@@ -1,0 +1,235 @@
+"""Filling gaps from the exchange's REST history: read, publish, read again, and say what that proves.
+
+A gap is worked on in segments, so that memory stays bounded however large it is. Nothing here hurries: what listens
+live goes first in the host's budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from producers._connection import Surroundings, backoff_s
+from producers._exchange import FrameError, History, Reach, Row, Setup
+from producers._feeds import UnknownSymbol
+from producers._outbox import Outbox
+from producers._pages import Reading, agree, ranges, read, text
+from producers._rest import RestClient, RestError
+from schemas.events import Gap, GapStatus
+
+SHARE = 0.8
+"""The part of the host's budget that filling may use up."""
+TOGETHER_MAX = 4
+JOBS_MAX = 10_000
+SEGMENT_IDS = 4_990
+"""A little less than five pages of a thousand, each of which begins with a trade that is known."""
+ATTEMPTS_MAX = 6
+RUNS_MAX = 40
+"""Runs of ids that never existed, as far as one piece of evidence names them."""
+LOOK_S = 0.2
+_TEMPORARY = (0, 200, 403, 408, 418, 429)
+_UNREADABLE = (msgspec.MsgspecError, FrameError, UnknownSymbol, LookupError, TypeError, ValueError, ArithmeticError)
+log = structlog.get_logger()
+
+
+class Job:
+    """A gap being filled. ``todo``: what is not proven yet."""
+
+    def __init__(self, gap: Gap, native: str, reach: Reach) -> None:
+        self.gap, self.native, self.reach = gap, native, reach
+        self.todo = [reach]
+        self.out: list[tuple[int, int]] = []
+        """Runs of ids that never existed."""
+        self.found = self.attempts = self.failures = 0
+        self.due = 0.0
+        self.reason = ""
+
+
+class Filler:
+    """Works off gaps until told to stop. ``told`` gets every change of a gap, as the gap to be from now on."""
+
+    def __init__(
+        self, history: History | None, setup: Setup, rest: RestClient, outbox: Outbox, around: Surroundings,
+        told: Callable[[Gap], None],
+    ) -> None:  # fmt: skip
+        self._history, self._setup, self._rest, self._outbox = history, setup, rest, outbox
+        self._around, self._told = around, told
+        self._jobs: list[Job] = []
+        self._running: dict[asyncio.Task[None], Job] = {}
+        self.counts = dict.fromkeys(
+            ("trades", "pages", "errors", "filled", "partial", "nonexistent", "unfillable", "left"), 0
+        )
+
+    @property
+    def open(self) -> int:
+        """Gaps that wait or are being filled."""
+        return len(self._jobs) + len(self._running)
+
+    def take(self, gap: Gap, native: str | None) -> None:
+        """Fill a gap, or say at once that this cannot be done."""
+        if self._history is None or not (gap.from_id or "").isdecimal() or not (gap.to_id or "").isdecimal():
+            self._end(gap, "unfillable", 0, "the exchange has no trade history by id")
+        elif native is None or self.open >= JOBS_MAX:
+            self.counts["left"] += 1  # open it stays: the next start takes it up
+        else:
+            reach = Reach(int(gap.from_id or 0), int(gap.to_id or 0), gap.from_timestamp, gap.to_timestamp)
+            self._jobs.append(Job(gap, native, reach))
+
+    async def run(self) -> None:
+        """Fill until told to stop; what is not done stays open."""
+        try:
+            while not self._around.stop.is_set():
+                self._collect()
+                self._start()
+                await self._around.pause(LOOK_S)
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _start(self) -> None:
+        now = self._around.monotonic()
+        due = [job for job in self._jobs if job.due <= now][: TOGETHER_MAX - len(self._running)]
+        for job in due:
+            self._jobs.remove(job)
+            self._running[asyncio.create_task(self._attempt(job))] = job
+
+    def _collect(self) -> None:
+        """See to what has ended: a job that is not done gets another turn later."""
+        for task in [task for task in self._running if task.done()]:
+            job = self._running.pop(task)
+            task.result()
+            if not job.todo:
+                self._closed(job)
+            elif job.attempts >= ATTEMPTS_MAX:
+                self._given_up(job)
+            else:
+                job.failures += 1
+                job.due = self._around.monotonic() + backoff_s(job.failures, self._around.rng)
+                self._jobs.append(job)
+
+    # --- one attempt -------------------------------------------------------------------------------------------
+    async def _attempt(self, job: Job) -> None:
+        """Work through what is to do; what stays unknown is to do next time."""
+        todo, job.todo = job.todo, []
+        try:
+            while todo:
+                piece, rest = self._cut(todo.pop(0))
+                once = await self._segment(job, piece)
+                job.todo += [piece._replace(first=first, last=last) for first, last in ranges(once.unknown)]
+                if rest is not None:
+                    edge = {"before": once.edge} if self._newest_first else {"after": once.edge}
+                    todo.insert(0, rest._replace(**edge))
+                if todo:
+                    self._told_so_far(job)
+            job.attempts += bool(job.todo)
+            job.reason = "the exchange's history does not reach these ids"
+        except RestError as error:
+            job.todo += [piece, *([rest] if rest is not None else []), *todo]
+            job.attempts += error.status not in _TEMPORARY and error.status < 500
+            job.reason = str(error)
+            self._failed(job)
+        except _UNREADABLE as error:
+            job.todo += [piece, *([rest] if rest is not None else []), *todo]
+            job.attempts += 1
+            job.reason = f"an answer that cannot be read: {type(error).__name__}: {error}"
+            self._failed(job)
+
+    def _failed(self, job: Job) -> None:
+        self.counts["errors"] += 1
+        log.warning("fill_failed", exchange=self._setup.exchange, symbol=job.gap.symbol, error=job.reason[:300])
+
+    @property
+    def _newest_first(self) -> bool:
+        return self._history is not None and self._history.newest_first
+
+    def _cut(self, reach: Reach) -> tuple[Reach, Reach | None]:
+        """The next segment, from the side where history is read, and what remains."""
+        if reach.last - reach.first < SEGMENT_IDS:
+            return reach, None
+        if self._newest_first:
+            first = reach.last - SEGMENT_IDS + 1
+            return reach._replace(first=first), reach._replace(last=first - 1)
+        last = reach.first + SEGMENT_IDS - 1
+        return reach._replace(last=last), reach._replace(first=last + 1)
+
+    async def _segment(self, job: Job, piece: Reach) -> Reading:
+        """Read, publish, wait for the log, read again: proven is what both readings say."""
+        once = await self._read(job, piece)
+        await self._publish(once.rows.values())
+        again = await self._read(job, piece)
+        same = {number for number, row in once.rows.items() if agree(row, again.rows.get(number))}
+        out = once.out & again.out
+        job.found += len(same)
+        job.out += ranges(out)
+        return once._replace(unknown=set(range(piece.first, piece.last + 1)) - same - out)
+
+    async def _read(self, job: Job, piece: Reach) -> Reading:
+        history = self._history
+        assert history is not None
+
+        async def ask(reach: Reach) -> list[Row]:
+            request = history.request(job.native, reach)
+            body = await self._rest.get(request, share=SHARE)
+            self.counts["pages"] += 1
+            return list(history.parse(body, request, self._around.clock(), self._setup))
+
+        return await read(ask, piece, newest_first=history.newest_first)
+
+    async def _publish(self, rows: Any) -> None:
+        for row in sorted(rows, key=lambda row: row.number):
+            for event in row.events:
+                self._outbox.add(event)
+                self.counts["trades"] += 1
+        stored = self._outbox.fence()
+        while not stored():
+            await self._around.sleep(LOOK_S)
+
+    # --- what is told ------------------------------------------------------------------------------------------
+    def _told_so_far(self, job: Job) -> None:
+        job.gap = self._change(job.gap, "open", job.found, f"read twice so far: {job.found} ids")
+
+    def _closed(self, job: Job) -> None:
+        runs = _joined(job.out)
+        if not runs:
+            self._end(job.gap, "filled", job.found, f"read twice: {job.found} ids")
+        elif len(runs) > RUNS_MAX:
+            said = f"read twice: {job.found} ids; more than {RUNS_MAX} runs of ids are not in the exchange's history"
+            self._end(job.gap, "partial", job.found, said)
+        else:
+            status: GapStatus = "filled" if job.found else "nonexistent"
+            self._end(job.gap, status, job.found, f"read twice: {job.found} ids; never existed: {text(runs)}")
+
+    def _given_up(self, job: Job) -> None:
+        missing = sum(reach.last - reach.first + 1 for reach in job.todo)
+        runs = _joined(job.out)[:RUNS_MAX]
+        said = f"{missing} ids unknown: {job.reason[:300]}" + (f"; never existed: {text(runs)}" if runs else "")
+        self._end(job.gap, "partial" if job.found else "unfillable", job.found, said)
+
+    def _end(self, gap: Gap, status: GapStatus, filled: int, evidence: str) -> None:
+        self.counts[status] += 1
+        self._change(gap, status, filled, evidence)
+        log.info("gap_closed", exchange=gap.exchange, symbol=gap.symbol, status=status, filled=filled,
+                 expected=gap.expected, evidence=evidence[:200])  # fmt: skip
+
+    def _change(self, gap: Gap, status: GapStatus, filled: int, evidence: str) -> Gap:
+        changed: Gap = msgspec.structs.replace(
+            gap, status=status, filled=filled, evidence=evidence, updated=self._around.clock(),
+            revision=gap.revision + 1,
+        )  # fmt: skip
+        self._told(changed)
+        return changed
+
+
+def _joined(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(runs):
+        if found and first == found[-1][1] + 1:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found

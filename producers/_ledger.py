@@ -1,0 +1,104 @@
+"""Every hole of an exchange's trades, from the id that did not come to the proof that it is closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nats.aio.client import Client
+
+from producers._connection import Surroundings
+from producers._cursors import Cursors, key
+from producers._exchange import Exchange, Setup
+from producers._feeds import Feed
+from producers._fill import Filler
+from producers._outbox import Outbox
+from producers._rest import RestClient
+from schemas.events import Gap
+
+CHANNEL = "trades"
+LOOK_S, ABSENT_S = 0.05, 5.0
+SYNC_S = 2.0
+"""The log acknowledges before it is on disk, up to a second before: a mark must not survive what it vouches for."""
+
+
+class Ledger:
+    """Gaps and marks of one exchange. A mark is stored once all it vouches for is in the log."""
+
+    def __init__(
+        self, exchange: Exchange, setup: Setup, nats: Client, rest: RestClient, outbox: Outbox, around: Surroundings
+    ) -> None:
+        self._setup, self._outbox, self._around = setup, outbox, around
+        self._cursors = Cursors(nats, setup.exchange, around.clock)
+        self._filler = Filler(exchange.history, setup, rest, outbox, around, self._changed)
+        self._loaded = False
+        self._changes: dict[str, Gap] = {}
+        """By key: gaps whose last state the bucket does not have yet."""
+        self._resumed: list[Gap] = []
+
+    async def load(self) -> None:
+        """Learn what an earlier life left; where that is not possible now it is tried again while running."""
+        self._loaded = await self._cursors.load()
+        self._resumed, self._cursors.gaps = self._cursors.gaps, []
+        for feed in self._feeds():
+            self.begin(feed)
+
+    def begin(self, feed: Feed) -> None:
+        """Continue a feed where an earlier life left it."""
+        mark = self._cursors.marks.pop(feed.symbol, None)
+        if mark is not None:
+            feed.resume(mark, self._around.clock())
+
+    def open(self, gap: Gap) -> None:
+        """Tell of a new gap, and begin to fill it."""
+        self._outbox.add(gap)
+        if gap.channel == CHANNEL:
+            self._changes[key(gap)] = gap
+            self._filler.take(gap, self._native(gap.symbol))
+
+    async def fill(self) -> None:
+        """Fill gaps until told to stop."""
+        await self._filler.run()
+
+    async def run(self) -> None:
+        """Keep the bucket up to date until told to stop."""
+        while not self._around.stop.is_set():
+            if not self._loaded:
+                await self._around.pause(ABSENT_S)
+                await self.load()
+                continue
+            for gap in self._resumed:
+                self._filler.take(gap, self._native(gap.symbol))
+            self._resumed = []
+            await self._store(wait=True)
+
+    async def close(self) -> None:
+        """Store the last marks, once everything was sent or is on disk."""
+        if self._loaded:
+            await self._store(wait=False)
+
+    async def _store(self, *, wait: bool) -> None:
+        changes, self._changes = self._changes, {}
+        marks = {feed.symbol: mark for feed in self._feeds() if (mark := feed.mark()) is not None}
+        stored = self._outbox.fence()
+        while wait and not stored():
+            if self._around.stop.is_set():
+                break
+            await self._around.pause(LOOK_S)
+        if wait:
+            await self._around.pause(SYNC_S)
+        if (wait and not stored()) or not await self._cursors.store(changes, marks):
+            self._changes = changes | self._changes
+
+    def _changed(self, gap: Gap) -> None:
+        self._outbox.add(gap)
+        self._changes[key(gap)] = gap
+
+    def _feeds(self) -> list[Feed]:
+        return list(self._setup.feeds.channel(CHANNEL).values())
+
+    def _native(self, symbol: str) -> str | None:
+        return next((feed.native for feed in self._feeds() if feed.symbol == symbol), None)
+
+    def health(self) -> dict[str, Any]:
+        """Counters and gauges."""
+        return self._filler.counts | {"open": self._filler.open}
