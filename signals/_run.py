@@ -17,6 +17,7 @@ from schemas.names import WORD, signal_durable, watermark_key
 from schemas.settings import ConfigError, Settings
 from signals._board import SIGNALS
 from signals._jetstream import StreamAnswer, StreamFacts, facts
+from signals._memory import return_large_blocks
 from signals._state import IntervalUnusable, Spans
 from signals._stream import StreamReplaced
 from signals._warm import warm_up
@@ -45,6 +46,7 @@ async def signal(
         raise ConfigError("settings", "signals.intervals", str(error)) from error
     chosen = tuple(name for name in SIGNALS if name in names) or SIGNALS
     consumer = signal_durable("-".join(chosen) if chosen != SIGNALS else "footprint")
+    return_large_blocks()
     health.update(state="compiling")
     await asyncio.to_thread(warm_up)
     path = Path(settings.data_dir) / "signals" / f"{consumer}.sqlite"
