@@ -221,6 +221,29 @@ async def test_a_killed_redis_is_filled_again_when_it_is_back(bench: Bench, own_
     await cache.aclose()
 
 
+async def test_a_redis_out_of_memory_is_reported_and_whole_again_when_it_has_room(
+    bench: Bench, own_stack: Stack
+) -> None:
+    """Its own servers: this one takes the memory away from Redis."""
+    cache = aioredis.Redis.from_url(own_stack.redis_url)
+    bench.settings = msgspec.structs.replace(bench.settings, redis=own_stack.settings.redis)
+    bench.cache = cache
+    first = await bench.begin()
+    batch = _numbered(messages(stream(31, 1_500), 31), first)
+    async with bench.worker() as health:
+        await bench.publish(batch[:500])
+        await bench.reached(first + 499)
+        await cache.config_set("maxmemory-policy", "noeviction")
+        await cache.config_set("maxmemory", "1")
+        await bench.publish(batch[500:])
+        await _until(lambda: "maxmemory" in health.get("redis_error", "") and health["sequence"] >= batch[-1].sequence)
+        await cache.config_set("maxmemory", "0")
+        await _until(lambda: not health["redis_error"])
+        await bench.reached(batch[-1].sequence)
+    _same(await bench.keys(), _expected(batch))
+    await cache.aclose()
+
+
 async def test_closed_candles_are_published_with_ids_that_end_in_the_revision(bench: Bench) -> None:
     first = await bench.begin()
     batch = _numbered(messages(stream(17, 2_000), 17), first)
