@@ -293,6 +293,15 @@ def doctor(settings: Settings, exchanges: tuple[str, ...], every: bool, as_json:
     return run(settings, EXCHANGES if every else exchanges or tuple(settings.exchanges), as_json=as_json)
 
 
+@command(cli)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def gaps(settings: Settings, as_json: bool) -> int:
+    """Holes in the data: what is missing, what was filled, on what evidence."""
+    from flowtape.gaps import show
+
+    return asyncio.run(show(servers.resolve(settings), as_json=as_json))
+
+
 def main() -> None:
     """The entry point."""
     try:

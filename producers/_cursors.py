@@ -75,7 +75,8 @@ class Cursors:
                 self.gaps.append(_gap(value))
             else:
                 cursor = _cursor(value)
-                self.marks[symbol] = Mark(cursor.id, cursor.timestamp, cursor.epoch)
+                mark = Mark(cursor.id, cursor.timestamp, cursor.epoch)
+                self.marks[symbol] = self._stored[symbol] = mark
         except msgspec.MsgspecError as error:
             log.error("cursor_unreadable", key=key, error=str(error))
 

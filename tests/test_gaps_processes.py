@@ -1,0 +1,98 @@
+"""A producer that is killed leaves nothing unaccounted: real processes, the tables, and what ``flowtape gaps`` says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from nats.js.errors import KeyNotFoundError
+
+from consumers._questdb import query
+from flowtape import bus
+from flowtape.migrate import provision
+from schemas.events import Gap, Trade
+from simulator._faults import Fault
+from simulator._market import Market
+from simulator._run import serve
+from tests.accounting import Account, account
+from tests.conftest import Stack
+from tests.harness import Command, commands, eventually
+
+_TRADES = (
+    "SELECT exchange, symbol, timestamp::long, received::long, trade_id, price, quantity, value, is_buyer_maker, fills"
+    " FROM trades WHERE symbol = $1"
+)
+_GAPS = (
+    "SELECT exchange, symbol, timestamp::long, received::long, channel, from_id, to_id, from_timestamp::long,"
+    " to_timestamp::long, cause, status, expected, filled, evidence, updated::long, revision"
+    " FROM gaps WHERE symbol = $1"
+)
+
+
+async def _account(stack: Stack, symbol: str) -> Account | None:
+    """The account of what the tables hold; a trade stored twice fails."""
+    trades = [Trade(*row) for row in await query(stack.questdb_pg, _TRADES, symbol)]
+    assert len({trade.trade_id for trade in trades}) == len(trades), "a trade is stored twice"
+    gaps = [Gap(*row) for row in await query(stack.questdb_pg, _GAPS, symbol)]
+    return account(trades, gaps, lambda trade: int(trade.trade_id)) if trades else None
+
+
+async def test_producers_killed_and_started_again_leave_every_id_stored_once(own_stack: Stack) -> None:
+    await provision(own_stack.settings, lambda _line: None)
+    async with serve(Market(11, 2, 200.0)) as (simulator, port):
+        symbols = [tape.listing.canonical for tape in simulator.hubs["binance"].desk.tapes.values()]
+        prefix, at = "FLOWTAPE_EXCHANGES_BINANCE_", f"127.0.0.1:{port}/binance"
+        variables = {
+            f"{prefix}WS_URL": f"ws://{at}", f"{prefix}REST_URL": f"http://{at}", f"{prefix}CHANNELS": "trades",
+            f"{prefix}SYMBOLS": ",".join(symbols),
+        }  # fmt: skip
+
+        killed_us = 0
+
+        async def marked() -> bool:
+            nats = await bus.connect(own_stack.settings, "admin", reconnect=False)
+            try:
+                bucket = await nats.jetstream().key_value("cursors")
+                marks = [json.loads((await bucket.get(f"binance.{symbol}")).value or b"{}") for symbol in symbols]
+            except KeyNotFoundError:
+                return False
+            finally:
+                await nats.close()
+            return all(mark["updated"] > killed_us for mark in marks)
+
+        with commands(own_stack, ("consume",), ("produce", "binance"), **variables) as running:
+            producer = running[1]
+            for _ in range(3):
+                await eventually(marked, "this life's first marks are stored")
+                producer.kill()
+                killed_us = time.time_ns() // 1_000
+                await asyncio.sleep(1)
+                producer.start()
+            await eventually(marked, "this life's first marks are stored")
+            skipped = simulator.fault(Fault(kind="skip", exchange="binance", count=25))
+
+            async def accounted() -> list[Account] | None:
+                found = [its for symbol in symbols if (its := await _account(own_stack, symbol)) is not None]
+                restarts = sum(gap.cause == "restart" for its in found for gap in its.gaps)
+                whole = all(its.complete for its in found) and restarts >= 3 and skipped.fired == 25
+                return found if whole and len(found) == len(symbols) else None
+
+            try:
+                accounts = await eventually(accounted, "every id is stored once and no gap is open", 90)
+            except AssertionError as error:
+                last = [await _account(own_stack, symbol) for symbol in symbols]
+                found = [its and (its.unaccounted, its.named, its.gaps) for its in last]
+                raise AssertionError(f"skipped {skipped.fired}: {found}") from error
+            assert all(not its.unaccounted and not its.nonexistent for its in accounts)
+            listed = Command(own_stack, "gaps", "--json", **variables)
+            assert await asyncio.to_thread(listed.process.wait, 30) == 0
+            text = listed.output()
+            told = json.loads(text[text.index("{") :])
+            assert {gap["status"] for gap in told["gaps"]} == {"filled"}
+            assert {"restart", "skipped"} <= {gap["cause"] for gap in told["gaps"]}
+            assert sum(count["missing"] for count in told["counts"]) == 0
+            shown = Command(own_stack, "gaps", **variables)
+            assert await asyncio.to_thread(shown.process.wait, 30) == 0
+            assert "filled" in shown.output()
+            assert producer.stop() == 0
