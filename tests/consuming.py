@@ -27,8 +27,9 @@ def new_symbol() -> str:
     return f"T{next(_numbers)}X{time.time_ns() % 10**9}-USDT"
 
 
+@cache
 def now() -> int:
-    """The start of the minute before this one, in µs."""
+    """The start of the minute before the first call, in µs: the same for the whole run, whatever minute it reaches."""
     return floor(time.time_ns() // 1000, MINUTE) - MINUTE
 
 
