@@ -181,7 +181,9 @@ class Session(BaseSession):
         return events
 
     def _candles(self, frame: Any, received: int) -> Sequence[Event]:
-        native, interval = frame.arg.instId, _CANDLES[frame.arg.channel]
+        native, interval = frame.arg.instId, _CANDLES.get(frame.arg.channel)
+        if interval is None:  # the frame was told apart by its first bytes
+            raise FrameError(f"a candle of channel {frame.arg.channel!r}"[:100])
         if not self._ours(native):
             return ()
         feed = self.feeds.channel("klines")[native]

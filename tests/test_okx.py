@@ -457,3 +457,10 @@ def test_a_recorded_book_kept_from_changes_equals_its_checksums():
         assert binascii.crc32(":".join(pairs).encode()) == data["checksum"] % 2**32
         checked += 1
     assert checked > 50
+
+
+def test_a_candle_that_names_two_channels_is_a_bad_frame():
+    row = b'["1767225600000","1","1","1","1","1","1","1","1"]'
+    raw = b'{"arg":{"channel":"candle1m","channel":"BTC-USDT"},"data":[' + row + b"]}"
+    with pytest.raises(FrameError, match="a candle of channel 'BTC-USDT'"):
+        session("okx").parse(raw, NOW)
