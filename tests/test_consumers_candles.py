@@ -55,11 +55,12 @@ async def test_a_revision_with_coarser_rows_leaves_no_volume_at_the_finer_levels
     coarse = candle(
         symbol, revision=1, row_ticks=4, prices=[100.0], buys=[3.5], sells=[2.0], row_buys=[4], row_sells=[2]
     )
-    async with consuming(stack, nats, "footprints") as health:
+    async with consuming(stack, nats, "candles", "footprints") as health:
         await _publish(nats, candle(symbol))
         await until_rows(stack, 2, "footprints", symbol)
         await _publish(nats, coarse)
         await until_health(health, "footprints", rows=4)  # the two, the coarse one, and one set to zero
+        await until_health(health, "candles", rows=2)
     async with consuming(stack, nats, "footprints") as health:
         await _publish(nats, candle(symbol))  # the first version comes again
         await until_health(health, "footprints", rows=0, duplicates=1)
