@@ -28,6 +28,8 @@ OFFSETS = {
     "sim_deribit": 4 * 10**8,
 }  # fmt: skip
 """Where the simulated exchange's ids begin, beside the market's own numbers."""
+STALL_S = 3.0
+"""Half of the shortest silence after which a busy symbol is asked for again."""
 HISTORY_US = 10 * 60 * 1_000_000
 """What a first subscription may replay."""
 RANGES = {
@@ -67,19 +69,61 @@ def cost(running, seconds: float) -> None:
         print(f"{' '.join(command.arguments[:2]):32} {share:7.1%} of a core  {resident:6.0f} MB")
 
 
-async def connected(stack, count: int) -> bool:
-    """Whether every producer has all its connections, or at least asks over REST."""
-    workers = {name: it for name, it in (await status.collect(stack.settings))["workers"].items() if "exchange" in it}
-    return len(workers) == count and all(
-        it["symbols"] == SYMBOLS and it["connected"] == it["connections"] for it in workers.values()
-    )
+async def answers(port: int) -> bool:
+    """Whether the simulator listens."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
-def healthy(workers) -> None:
-    """Nothing refused, broken, silent or connected anew."""
+async def connect(stack, names) -> None:
+    """Wait until every producer follows all symbols over all its connections, or at least asks over REST."""
+    late: list[str] = []
+
+    async def complete() -> bool:
+        workers = (await status.collect(stack.settings))["workers"]
+        late[:] = [f"{name}: {workers.get(name)}" for name in names if not _complete(workers.get(name, {}))]
+        return not late
+
+    try:
+        await eventually(complete, "all producers are connected", 120)
+    except AssertionError as error:
+        raise AssertionError("\n".join(late)) from error
+
+
+def _complete(worker) -> bool:
+    return worker.get("symbols") == SYMBOLS and worker["connected"] == worker["connections"]
+
+
+class Pulse:
+    """How long the simulator took to answer at worst: a machine too busy for it looks like a dead exchange."""
+
+    def __init__(self, port: int) -> None:
+        self._url, self.worst_s = f"http://127.0.0.1:{port}/_state", 0.0
+
+    async def beat(self) -> None:
+        """Until cancelled."""
+        async with aiohttp.ClientSession() as http:
+            while True:
+                asked = time.monotonic()
+                async with http.get(self._url) as answer:
+                    await answer.read()
+                self.worst_s = max(self.worst_s, time.monotonic() - asked)
+                await asyncio.sleep(1)
+
+
+def check_health(workers, pulse: Pulse) -> None:
+    """Nothing refused, broken, silent or connected anew, unless the machine itself stalled."""
     for name, worker in workers.items():
-        trouble = {word: worker.get(word) for word in ("bad_frames", "breaks", "reconnects", "rejected", "silent")}
-        assert not any(trouble.values()), f"{name}: {trouble}"
+        bad = {word: worker.get(word) for word in ("bad_frames", "breaks", "rejected")}
+        assert not any(bad.values()), f"{name}: {bad}"
+        lost = {word: worker.get(word) for word in ("reconnects", "silent")}
+        if any(lost.values()) and pulse.worst_s > STALL_S:
+            pytest.skip(f"not run: the simulator was kept from running for {pulse.worst_s:.0f} s")
+        assert not any(lost.values()), f"{name}: {lost}"
 
 
 async def drained(stack) -> bool:
@@ -125,22 +169,34 @@ async def check_ranges(stack) -> None:
         assert len(rows) == len(VENUES), f"klines of {rows}"
 
 
+async def check_gaps(stack) -> None:
+    """A stalled machine may cost a subscription and so open a gap; then it was filled."""
+    rows = await query(stack.questdb_pg, "SELECT exchange, symbol, status, evidence FROM gaps ORDER BY updated")
+    newest = {(exchange, symbol): (status, evidence) for exchange, symbol, status, evidence in rows}
+    print(f"{len(newest)} symbols had gaps")
+    assert {status for status, _ in newest.values()} <= {"filled"}, newest
+
+
 @pytest.mark.soak
 async def test_all_exchanges_together_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     port = free_port()
     workers = [(word, f"sim_{exchange}") for exchange in VENUES for word in ("produce", "klines")]
     simulate = ("simulate", "--port", str(port), "--symbols", str(SYMBOLS), "--rate", str(RATE))
-    with started(tmp_path / "data") as stack:
+    with started(tmp_path / "data") as stack, commands(stack, simulate) as served:
         await provision(stack.settings, lambda _line: None)
+        await eventually(lambda: answers(port), "the exchanges answer")
         began, since = time.time_ns() // 1000, time.monotonic()
-        with commands(stack, simulate) as served, commands(stack, ("consume",), *workers, **variables(port)) as running:
-            await eventually(lambda: connected(stack, len(workers)), "all producers are connected", 120)
+        with commands(stack, ("consume",), *workers, **variables(port)) as running:
+            await connect(stack, ["-".join(worker) for worker in workers])
+            pulse = Pulse(port)
+            beating = asyncio.create_task(pulse.beat())
             await asyncio.sleep(MINUTES * 60)
+            beating.cancel()
             cost([*served, *running], time.monotonic() - since)
-            healthy((await status.collect(stack.settings))["workers"])
+            check_health((await status.collect(stack.settings))["workers"], pulse)
             assert [command.stop() for command in running[1:]] == [0] * len(workers)
             await eventually(lambda: drained(stack), "the log is in the tables")
             assert (await status.collect(stack.settings))["dead_letters"] == 0
             await check_ids(stack, port, began, time.time_ns() // 1000)
             await check_ranges(stack)
-            assert await query(stack.questdb_pg, "SELECT exchange, symbol, cause FROM gaps") == []
+            await check_gaps(stack)
