@@ -74,12 +74,26 @@ def stack_settings(data_dir: Path, text: str = "") -> Settings:
 @contextlib.contextmanager
 def started(data_dir: Path, text: str = "") -> Iterator[Stack]:
     """A running stack, stopped on the way out whatever happened."""
-    settings = stack_settings(data_dir, text)
+    settings = _start(data_dir, text)
     try:
-        servers.start(settings)
         yield Stack(settings, data_dir)
     finally:
         servers.stop(data_dir)
+
+
+def _start(data_dir: Path, text: str) -> Settings:
+    """Started servers. A port that was free when it was chosen may be taken by the time it is used: choose again."""
+    for tries_left in (2, 1, 0):
+        settings = stack_settings(data_dir, text)
+        try:
+            servers.start(settings)
+        except servers.ServerError:
+            servers.stop(data_dir)
+            if not tries_left:
+                raise
+        else:
+            return settings
+    raise AssertionError("unreachable")
 
 
 @pytest.fixture(scope="session")
