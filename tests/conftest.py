@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
@@ -17,6 +18,10 @@ from flowtape import bus, servers
 from flowtape.migrate import provision
 from schemas.names import STREAMS
 from schemas.settings import Settings, load
+
+# The same examples in every run, whatever the machine's speed: a change is judged by what it changes.
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def free_port() -> int:
