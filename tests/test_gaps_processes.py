@@ -20,7 +20,7 @@ from tests.accounting import Account, account
 from tests.conftest import Stack
 from tests.harness import Command, commands, eventually
 
-pytestmark = pytest.mark.fill
+pytestmark = pytest.mark.unsteady
 _TRADES = (
     "SELECT exchange, symbol, timestamp::long, received::long, trade_id, price, quantity, value, is_buyer_maker, fills"
     " FROM trades WHERE symbol = $1"

@@ -25,7 +25,7 @@ from simulator._truth import truth
 from tests.accounting import Account, of_log
 from tests.producing import nats_server, until
 
-pytestmark = pytest.mark.fill
+pytestmark = pytest.mark.unsteady
 EXCHANGES = (
     "binance", "binance_futures", "okx", "okx_futures", "coinbase", "kraken", "kraken_futures", "deribit",
 )  # fmt: skip
