@@ -25,8 +25,8 @@ Report = Callable[[str], None]
 HISTORY = {names.BUCKET_INSTRUMENTS: 64, names.BUCKET_CURSORS: 1}
 SIGNALS_PER_SUBJECT_MAX = 1000
 """So that the last candles of a symbol can be fetched, however busy the others are."""
-_PARTITION_HOURS = {"HOUR": 1, "DAY": 24, "WEEK": 168}
-_UNIT_HOURS = {"HOUR": 1, "DAY": 24, "WEEK": 168}
+_HOURS = {"HOUR": 1, "DAY": 24, "WEEK": 168}
+"""Of a partition, and of the unit a TTL is told in."""
 _NO_STORE = 10047
 
 
@@ -145,13 +145,11 @@ async def _tables(questdb: Questdb, report: Report) -> None:
 
 async def _ttls(questdb: Questdb, settings: Settings, report: Report) -> None:
     """Give each table the TTL of ``[retention]``."""
-    have = {
-        name: (partition, ttl * _UNIT_HOURS.get(unit, 0)) for name, partition, ttl, unit in await _ttl_rows(questdb)
-    }
+    have = {name: (partition, ttl * _HOURS.get(unit, 0)) for name, partition, ttl, unit in await _ttl_rows(questdb)}
     for table in names.TABLES:
         partition, now = have[table]
         wanted, rest = divmod(getattr(settings.retention, table), HOUR)
-        if rest or wanted % _PARTITION_HOURS[partition]:
+        if rest or wanted % _HOURS[partition]:
             problem = f"must be whole partitions of one {partition.lower()}, or off"
             raise ConfigError("flowtape.toml", f"retention.{table}", problem)
         if wanted != now:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,13 @@ from nats.js.errors import NotFoundError
 
 from flowtape import bus, servers
 from flowtape.migrate import provision
+from flowtape.servers import free_port
 from schemas.names import STREAMS
 from schemas.settings import Settings, load
 
 # The same examples in every run, whatever the machine's speed: a change is judged by what it changes.
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
-
-
-def free_port() -> int:
-    """A port nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
