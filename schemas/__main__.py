@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from schemas.candles import FootprintCandle
+from schemas.detections import SIGNALS, Detection
 from schemas.events import EVENTS, Kline, kind
 from schemas.instruments import Instrument
 from schemas.names import HEADER_EVENTS, HEADER_ID, HEADER_ORIGIN, HEADER_REASON, WORD
@@ -20,7 +21,7 @@ _SYMBOL = {"description": "Canonical symbol, e.g. BTC-USDT"}
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of every event, the footprint candle and the instrument."""
-    types = (*EVENTS, FootprintCandle, Instrument)
+    types = (*EVENTS, FootprintCandle, Detection, Instrument)
     _, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "flowtape", "$defs": components}
 
@@ -28,7 +29,7 @@ def json_schema() -> dict[str, Any]:
 def asyncapi() -> dict[str, Any]:
     """AsyncAPI 3.0: subjects, headers and payloads as CONTRACT names them."""
     _, components = msgspec.json.schema_components(
-        (*EVENTS, FootprintCandle), ref_template="#/components/schemas/{name}"
+        (*EVENTS, FootprintCandle, Detection), ref_template="#/components/schemas/{name}"
     )
     channels: dict[str, Any] = {}
     messages: dict[str, Any] = {}
@@ -47,6 +48,11 @@ def asyncapi() -> dict[str, Any]:
     channels["footprint"] = _channel(
         address, {"exchange": _EXCHANGE, "symbol": _SYMBOL, "interval": {"description": "e.g. 1m"}}, "footprint"
     )
+    messages["detection"] = _message("Detection")
+    more = {"signal": {"enum": list(SIGNALS)}, "exchange": _EXCHANGE, "symbol": _SYMBOL}
+    channels["detection"] = _channel("sig.{signal}.{exchange}.{symbol}", more, "detection")
+    of_candles = {**more, "interval": {"description": "e.g. 1m"}}
+    channels["candle_detection"] = _channel(f"{channels['detection']['address']}.{{interval}}", of_candles, "detection")
     messages["dead"] = {
         "headers": _headers(HEADER_REASON, HEADER_ORIGIN),
         "payload": {"description": "The bytes as they came."},

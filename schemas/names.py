@@ -126,6 +126,13 @@ def candle_message_id(
     return f"{signal}:{exchange}:{symbol}:{interval}:{timestamp}:{revision}{ending}"
 
 
+def detection_message_id(
+    signal: str, exchange: str, symbol: str, interval: str, timestamp: int, event: str, side: str, price: float
+) -> str:
+    """The ``Nats-Msg-Id`` of a detection: the same from every run over the same trades."""
+    return f"{signal}:{exchange}:{symbol}:{interval}:{timestamp}:{event}:{side}:{price!r}"
+
+
 def _hash(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
 
@@ -142,6 +149,11 @@ KEY_HEALTH = "health"
 def key(name: str, exchange: str, symbol: str, *more: str) -> str:
     """``footprint:binance:BTC-USDT:1m``, ``cvd:binance:BTC-USDT``, ``live:…``, ``profile:…:session``."""
     return ":".join((name, exchange, symbol, *more))
+
+
+def detections_key(exchange: str, symbol: str, signal: str) -> str:
+    """``detections:binance:BTC-USDT:absorption``: the last detections of a signal."""
+    return key("detections", exchange, symbol, signal)
 
 
 def watermark_key(consumer: str) -> str:
