@@ -25,6 +25,9 @@ from schemas.settings import Settings
 
 log = structlog.get_logger()
 CHECK_EVERY_S = 10.0
+BEHIND_WAITS = 4
+"""While the log holds more than was delivered, a batch may wait so many times longer: a commit costs QuestDB the same
+whatever it holds, and every one of them refreshes the views."""
 
 
 def _nothing() -> asyncio.Future[None]:
@@ -101,7 +104,8 @@ class Loop(Generic[E]):
 
     async def _step(self) -> None:
         """Sift one batch while the one before it is being written; writes follow each other in order."""
-        messages = await self._pull.take(self._rows, self._wait_s)
+        wait_s = self._wait_s * (BEHIND_WAITS if self.health["lag"] else 1)
+        messages = await self._pull.take(self._rows, wait_s)
         if not messages:
             if self._done.done():
                 self._done.result()
