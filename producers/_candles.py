@@ -1,4 +1,4 @@
-"""Candles that only REST has: which to ask for, and which rows of an answer are closed and news."""
+"""Candles of REST: what a row means; where there is no other source, which to ask for, and which rows are news."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from producers._feeds import Feed
 from producers._session import BaseSession
 from schemas import time
 from schemas.events import Event, Kline
+from schemas.instruments import Instrument
 
 SETTLE_US = 2_000_000
 """A candle counts as closed so long after its end: the exchange's clock and ours differ."""
@@ -18,7 +19,7 @@ EMPTY_US = 60_000_000
 
 
 class Row(NamedTuple):
-    """A candle of an answer: open time µs, prices, volume in the exchange's unit."""
+    """A candle of an answer: open time µs, prices, volume in the exchange's unit; in base units beside a ``value``."""
 
     timestamp: int
     open: float
@@ -26,6 +27,8 @@ class Row(NamedTuple):
     low: float
     close: float
     volume: float
+    value: float | None = None
+    trades: int | None = None
 
 
 class _Mark:
@@ -40,7 +43,7 @@ class _Mark:
 
 def poll(
     lengths: Mapping[str, int], rows_max: int, ask: Callable[[str, str, int, int], Request],
-    read: Callable[[bytes], Iterable[Row]],
+    read: Callable[[bytes, Instrument], Iterable[Row]],
 ) -> Poll:  # fmt: skip
     """The declaration. ``lengths``: µs by interval word; ``ask(native, interval, first, last)`` takes open times (µs).
 
@@ -60,7 +63,8 @@ def poll(
         return asked
 
     def parse(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Event]:
-        return _news(setup, request, received, lengths[request.interval], read(body))
+        instrument = setup.feeds.channel("klines")[request.symbol].instrument
+        return _news(setup, request, received, lengths[request.interval], read(body, instrument))
 
     return Poll(requests=requests, parse=parse)
 
@@ -74,7 +78,7 @@ def _news(setup: Setup, request: Request, received: int, length: int, rows: Iter
     for row in sorted(rows):
         if mark.told <= row.timestamp <= last and row.timestamp == time.floor(row.timestamp, length):
             if row != mark.row:
-                told.append(_kline(session, feed, received, request.interval, row))
+                told.append(kline(session, feed, received, request.interval, row))
             mark.told, mark.row = row.timestamp, row
     if mark.told < last and received - (last + length) >= EMPTY_US:
         mark.empty = last
@@ -88,12 +92,16 @@ def _mark(feed: Feed, interval: str) -> _Mark:
     return mark
 
 
-def _kline(session: BaseSession, feed: Feed, received: int, interval: str, row: Row) -> Kline:
+def kline(session: BaseSession, feed: Feed, received: int, interval: str, row: Row) -> Kline:
+    """The event of a row."""
     prices, contract = (row.open, row.high, row.low, row.close), feed.instrument.contract_size
+    if row.value is not None:
+        told = (prices, row.volume, row.value, row.trades)
+        return session.kline(feed, row.timestamp, received, interval, *told, "rest")
     if not feed.instrument.inverse:
         volume = row.volume * contract if contract != 1.0 else row.volume
-        return session.kline(feed, row.timestamp, received, interval, prices, volume, None, None, "rest")
+        return session.kline(feed, row.timestamp, received, interval, prices, volume, None, row.trades, "rest")
     # The volume is in quote units; the mean of the four prices stands for what each part of it traded at.
     value, mean = row.volume * contract, sum(prices) / 4.0
     volume = value / mean if mean > 0.0 else 0.0
-    return session.kline(feed, row.timestamp, received, interval, prices, volume, value, None, "rest")
+    return session.kline(feed, row.timestamp, received, interval, prices, volume, value, row.trades, "rest")

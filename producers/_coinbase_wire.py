@@ -123,7 +123,7 @@ def spelled(symbol: str) -> str | None:
     return symbol if symbol.count("-") == 1 else None
 
 
-def rows(body: bytes) -> list[Row]:
+def rows(body: bytes, _: Instrument) -> list[Row]:
     """Candles: time in seconds, low, high, open, close, volume. Low and high come BEFORE open and close."""
     return [
         Row(seconds * time.SECOND, opened, high, low, closed, volume)

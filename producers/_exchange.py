@@ -94,7 +94,8 @@ class Topic(NamedTuple):
 class Request(NamedTuple):
     """A REST request, with the exchange's own full URL and its weight in the host's budget.
 
-    ``symbol`` (the exchange's spelling) and ``interval`` say what it asks for where the answer does not.
+    ``symbol`` (the exchange's spelling), ``interval``, and ``start`` to before ``end`` (µs) say what it asks for where
+    the answer does not.
     """
 
     url: str
@@ -103,6 +104,8 @@ class Request(NamedTuple):
     interval: str = ""
     body: bytes = b""
     """JSON to POST; empty: a GET."""
+    start: int = 0
+    end: int = 0
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +149,24 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     newest_first: bool = False
 
 
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """A slow channel's past over REST: klines, open interest or funding, a page of a symbol at a time.
+
+    ``request(native, interval, start, end, setup)`` asks for the oldest page of ``start`` to before ``end`` (µs);
+    ``interval`` is "" where the channel has none. The request says in its ``end`` how far that page goes: there the
+    next one begins. ``parse(body, request, received, setup)`` gives the page's events, oldest first; candles only
+    closed ones, with ``source`` "rest".
+    """
+
+    request: Callable[[str, str, int, int, Setup], Request]
+    parse: Callable[[bytes, Request, int, Setup], Sequence[Event]]
+    rows_max: int
+    reach_s: float = 0.0
+    """How far back the exchange serves; 0: as far as it has any."""
+    intervals: tuple[str, ...] = ()
+    """Lengths of candles the exchange has, shortest first: others are made of these. Empty for other channels."""
+
+
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """One channel of an exchange. ``topics`` gives the subscriptions of one symbol, in the exchange's spelling."""
 
@@ -153,6 +174,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     poll: Poll | None = None
     knowledge: Poll | None = None
     """Read beside the channel for facts its frames lack; yields no events."""
+    past: Past | None = None
+    """Its history; None where the exchange keeps none. Trades have ``Exchange.history`` and ``Exchange.recent``."""
     coverage: Coverage = "all"
     silence_s_max: float = 0.0
     """A symbol silent for longer is resubscribed; busy symbols are judged by their own rate. 0: silence is normal."""

@@ -161,7 +161,7 @@ _SYMBOL = re.compile(r"([A-Z0-9]+)-([A-Z0-9]+)(?:-([A-Z0-9]+))?-(PERP|20\d{6})")
 _QUOTES = ("USD", "XBT", "EUR", "GBP", "USDT", "USDC")
 
 
-def rows(body: bytes) -> list[Row]:
+def rows(body: bytes, _: Instrument) -> list[Row]:
     """Candles of the charts API; volume in contracts."""
     return [
         Row(it.time * time.MILLISECOND, it.open, it.high, it.low, it.close, it.volume) for it in _candles(body).candles

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from producers import _binance_past as past
 from producers import _binance_wire as wire
 from producers._exchange import (
     Channel,
@@ -22,10 +23,8 @@ from producers._exchange import (
     Limits,
     Options,
     Poll,
-    Reach,
     Request,
     Rest,
-    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -211,10 +210,10 @@ def _followed(feed: Feed, number: int, timestamp: int, received: int, trade: Tra
 
 
 # --- declarations ----------------------------------------------------------------------------------------------
-_SPOT, _SPOT_REST = "wss://stream.binance.com:9443/stream", "https://api.binance.com"
+_SPOT, _SPOT_REST = "wss://stream.binance.com:9443/stream", past.SPOT
 # The futures sockets are split by topic: a topic asked for on the wrong one is acknowledged and never delivered.
 _PUBLIC, _MARKET = "wss://fstream.binance.com/public/stream", "wss://fstream.binance.com/market/stream"
-_FUTURES_REST = "https://fapi.binance.com"
+_FUTURES_REST = past.FUTURES
 
 
 def _topic(native: str, _: Options, *, url: str, name: str) -> Sequence[Topic]:
@@ -247,32 +246,6 @@ def _funding_info(body: bytes, _: Request, __: int, setup: Setup) -> Sequence[Ev
     return ()
 
 
-def _ask_fills(native: str, reach: Reach) -> Request:
-    query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
-    return Request(f"{_SPOT_REST}/api/v3/historicalTrades?{query}", 25, native)
-
-
-def _ask_aggregates(native: str, reach: Reach) -> Request:
-    query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
-    return Request(f"{_FUTURES_REST}/fapi/v1/aggTrades?{query}", 20, native)
-
-
-def _fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
-    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
-    for f in wire.decode_fills(body):
-        at = it.at(f.time, received)
-        rows.append(Row(f.id, at, [it.trade(feed, at, received, f.id, f.price, f.qty, f.isBuyerMaker)]))
-    return rows
-
-
-def _aggregated(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
-    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
-    for a in wire.decode_aggregates(body):
-        at = it.at(a.T, received)
-        rows.append(Row(a.a, at, [it.trade(feed, at, received, a.a, a.p, a.q, a.m, a.last - a.first + 1)]))
-    return rows
-
-
 _FUNDING_INFO = Poll(
     requests=lambda *_: (Request(f"{_FUTURES_REST}/fapi/v1/fundingInfo"),), parse=_funding_info, every_s=3600.0
 )
@@ -283,7 +256,7 @@ _BINANCE = Exchange(
     channels={
         "trades": Channel(topics=partial(_topic, url=_SPOT, name="trade"), silence_s_max=600.0),
         "books": Channel(topics=partial(_depth_topic, url=_SPOT), silence_s_max=600.0),
-        "klines": Channel(topics=partial(_kline_topics, url=_SPOT), silence_s_max=300.0),
+        "klines": Channel(topics=partial(_kline_topics, url=_SPOT), silence_s_max=300.0, past=past.SPOT_KLINES),
     },
     limits=Limits(topics_per_connection=400, topics_per_request=100, requests_per_s=2.0),
     rest=Rest(
@@ -297,7 +270,7 @@ _BINANCE = Exchange(
     volumes=wire.volumes,
     named=wire.named_spot,
     spelled=wire.spelled_spot,
-    history=History(request=_ask_fills, parse=_fills),
+    history=History(request=past.ask_fills, parse=past.fills),
 )
 
 _BINANCE_FUTURES = Exchange(
@@ -308,11 +281,16 @@ _BINANCE_FUTURES = Exchange(
         # The venue sends the latest liquidation of a symbol per second, not all of them.
         "liquidations": Channel(topics=partial(_topic, url=_MARKET, name="forceOrder"), coverage="sampled"),
         "books": Channel(topics=partial(_depth_topic, url=_PUBLIC), silence_s_max=600.0),
-        "klines": Channel(topics=partial(_kline_topics, url=_MARKET), silence_s_max=300.0),
+        "klines": Channel(topics=partial(_kline_topics, url=_MARKET), silence_s_max=300.0, past=past.KLINES),
         "funding": Channel(
-            topics=partial(_topic, url=_MARKET, name="markPrice@1s"), silence_s_max=60.0, knowledge=_FUNDING_INFO
+            topics=partial(_topic, url=_MARKET, name="markPrice@1s"),
+            silence_s_max=60.0,
+            knowledge=_FUNDING_INFO,
+            past=past.FUNDING,
         ),
-        "open_interest": Channel(poll=Poll(requests=_open_interest_requests, parse=_open_interest)),
+        "open_interest": Channel(
+            poll=Poll(requests=_open_interest_requests, parse=_open_interest), past=past.OPEN_INTEREST
+        ),
     },
     limits=Limits(topics_per_connection=180, topics_per_request=100, requests_per_s=4.0),
     rest=Rest(
@@ -326,7 +304,7 @@ _BINANCE_FUTURES = Exchange(
     volumes=wire.volumes,
     named=wire.named_future,
     spelled=wire.spelled_future,
-    history=History(request=_ask_aggregates, parse=_aggregated),
+    history=History(request=past.ask_aggregates, parse=past.aggregates),
 )
 
 EXCHANGES = (_BINANCE, _BINANCE_FUTURES)

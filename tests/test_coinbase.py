@@ -90,7 +90,7 @@ async def test_what_a_drop_cost_is_known_and_a_book_that_could_not_be_read_begin
     for symbol in it.tapes:
         feed = it.setup.feeds.channel("trades")[symbol]
         heard = {int(trade.trade_id) for trade in it.tray.of(Trade, symbol)}
-        missing = set(range(min(heard), max(heard))) - heard
+        missing = set(range(min(heard), feed.expected)) - heard  # a heartbeat may name what is still to come
         assert missing == {n for first, last, *_ in feed.holes for n in range(first, last + 1)}, "holes are exact"
         assert max(book.timestamp for book in it.tray.of(Book, symbol)) > START_MS * 1_000 + 75_000_000
     it.check_books([(book, _moment(it, book)) for book in it.tray.of(Book)], 20)

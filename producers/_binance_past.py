@@ -1,0 +1,128 @@
+"""Binance's REST history: trades by id, candles, open interest and settled funding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from producers import _binance_wire as wire
+from producers import _past
+from producers._candles import Row as Candle
+from producers._exchange import Reach, Request, Row, Setup
+from producers._past import Interest, Settled
+from producers._session import BaseSession
+from schemas import time
+from schemas.instruments import Instrument
+
+SPOT, FUTURES = "https://api.binance.com", "https://fapi.binance.com"
+_WORDS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")
+_LENGTHS = {word: time.duration(word) for word in _WORDS}
+_ROWS_MAX = 1_000
+
+
+# --- trades by id ----------------------------------------------------------------------------------------------
+def ask_fills(native: str, reach: Reach) -> Request:
+    """Spot: fills from just before the first id on."""
+    query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
+    return Request(f"{SPOT}/api/v3/historicalTrades?{query}", 25, native)
+
+
+def ask_aggregates(native: str, reach: Reach) -> Request:
+    """Futures: aggregates from just before the first id on."""
+    query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
+    return Request(f"{FUTURES}/fapi/v1/aggTrades?{query}", 20, native)
+
+
+def fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    """Rows of ``historicalTrades``."""
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for f in wire.decode_fills(body):
+        at = it.at(f.time, received)
+        rows.append(Row(f.id, at, [it.trade(feed, at, received, f.id, f.price, f.qty, f.isBuyerMaker)]))
+    return rows
+
+
+def aggregates(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
+    """Rows of ``aggTrades``."""
+    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
+    for a in wire.decode_aggregates(body):
+        at = it.at(a.T, received)
+        rows.append(Row(a.a, at, [it.trade(feed, at, received, a.a, a.p, a.q, a.m, a.last - a.first + 1)]))
+    return rows
+
+
+# --- slow channels ---------------------------------------------------------------------------------------------
+_Values = tuple[int, float, float, float, float, float, int, float, int, object, object, object]
+"""Open time, open, high, low, close, volume, close time, quote volume, number of trades, …"""
+
+
+class _Interest(msgspec.Struct):
+    timestamp: int
+    sumOpenInterest: float
+    sumOpenInterestValue: float
+
+
+class _Rate(msgspec.Struct):
+    fundingTime: int
+    fundingRate: float
+    markPrice: str = ""
+
+
+_decode_candles = msgspec.json.Decoder(list[_Values], strict=False).decode
+_decode_interests = msgspec.json.Decoder(list[_Interest], strict=False).decode
+_decode_rates = msgspec.json.Decoder(list[_Rate], strict=False).decode
+
+
+def _candles(body: bytes, _: Instrument) -> list[Candle]:
+    return [
+        Candle(time.micros(at), first, high, low, last, volume, value, trades)
+        for at, first, high, low, last, volume, _, value, trades, *_ in _decode_candles(body)
+    ]
+
+
+def _interests(body: bytes, _: Instrument) -> list[Interest]:
+    return [
+        Interest(time.micros(it.timestamp), it.sumOpenInterest, it.sumOpenInterestValue)
+        for it in _decode_interests(body)
+    ]
+
+
+def _rates(body: bytes) -> list[Settled]:
+    # Old rows have an empty mark price.
+    return [
+        Settled(time.micros(it.fundingTime), it.fundingRate, float(it.markPrice) if it.markPrice else None)
+        for it in _decode_rates(body)
+    ]
+
+
+def _between(first: int, last: int) -> str:
+    return f"startTime={-(-first // 1_000)}&endTime={last // 1_000}"
+
+
+def _ask_spot_candles(native: str, interval: str, first: int, last: int) -> Request:
+    query = f"symbol={native}&interval={interval}&{_between(first, last)}&limit={_ROWS_MAX}"
+    return Request(f"{SPOT}/api/v3/klines?{query}", 2)
+
+
+def _ask_candles(native: str, interval: str, first: int, last: int) -> Request:
+    rows = (last - first) // _LENGTHS[interval] + 1
+    weight = 1 if rows < 100 else 2 if rows < 500 else 5
+    query = f"symbol={native}&interval={interval}&{_between(first, last)}&limit={rows}"
+    return Request(f"{FUTURES}/fapi/v1/klines?{query}", weight)
+
+
+# These two have limits of their own, 1,000 and 500 requests in five minutes: as much weight keeps to them.
+def _ask_interests(native: str, _: str, first: int, last: int) -> Request:
+    query = f"symbol={native}&period=5m&{_between(first, last)}&limit=500"
+    return Request(f"{FUTURES}/futures/data/openInterestHist?{query}", 12)
+
+
+def _ask_rates(native: str, _: str, first: int, last: int) -> Request:
+    return Request(f"{FUTURES}/fapi/v1/fundingRate?symbol={native}&{_between(first, last)}&limit=1000", 24)
+
+
+SPOT_KLINES = _past.klines(_LENGTHS, _ROWS_MAX, _ask_spot_candles, _candles)
+KLINES = _past.klines(_LENGTHS, _ROWS_MAX, _ask_candles, _candles)
+OPEN_INTEREST = _past.open_interest(5 * time.MINUTE, 500, _ask_interests, _interests, reach_s=30 * 86_400.0)
+FUNDING = _past.funding(time.HOUR, 1_000, _ask_rates, _rates)
