@@ -8,9 +8,11 @@ COPY signals signals
 COPY sql sql
 COPY simulator simulator
 COPY flowtape flowtape
+COPY web web
 RUN python -m venv /opt/flowtape \
  && /opt/flowtape/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
- && /opt/flowtape/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
+ && /opt/flowtape/bin/pip install --no-cache-dir --no-build-isolation --no-deps . \
+ && /opt/flowtape/bin/python -m web.chart_library
 
 FROM python:3.13-slim
 RUN useradd --create-home flowtape && mkdir /data && chown flowtape /data

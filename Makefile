@@ -9,9 +9,9 @@ STAMP := $(VENV)/.ready
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(STAMP)  ## .venv with everything in it, the QuestDB jar included
+setup: $(STAMP)  ## .venv with everything in it, the QuestDB jar and the chart library included
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml web/package-lock.json
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "flowtape needs Python 3.11 to 3.13, this is %d.%d; set PYTHON=" % v)'
 	@echo "1/4 virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "3/4 servers"
 	@$(BIN)/nats-server --version
 	@$(BIN)/python -m flowtape.jar
+	@$(BIN)/python -m web.chart_library
 	@echo "4/4 compiling the signal kernels (about half a minute, once)"
 	@$(BIN)/python -m signals
 	@touch $@

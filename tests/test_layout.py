@@ -7,7 +7,10 @@ import importlib.metadata
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from web import chart_library
 
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
@@ -16,6 +19,7 @@ MAY_IMPORT = {
     "consumers": {"schemas"},
     "signals": {"schemas"},
     "simulator": {"schemas"},
+    "web": {"schemas"},
     "flowtape": {"schemas", "producers", "consumers", "signals", "simulator", "web"},
 }
 
@@ -41,7 +45,7 @@ def test_first_party_imports_point_one_way(package: str) -> None:
 
 
 def test_no_installed_package_claims_our_import_names() -> None:
-    ours = set(MAY_IMPORT) | {"sql", "web"}
+    ours = set(MAY_IMPORT) | {"sql"}
     for name, distributions in importlib.metadata.packages_distributions().items():
         assert name not in ours or set(distributions) == {"flowtape"}, f"{name} also comes from {distributions}"
 
@@ -52,6 +56,14 @@ def test_the_lock_file_pins_hashes_and_names_no_address() -> None:
     pins = [line for line in lines if re.match(r"[a-z0-9-]+==", line)]
     assert pins
     assert all(line.rstrip().endswith("\\") for line in pins), "a pin without a hash"
+
+
+def test_the_page_s_lock_pins_its_chart_library_by_hash_and_names_no_address() -> None:
+    packages = msgspec.json.decode((ROOT / "web" / "package-lock.json").read_bytes())["packages"]
+    assert packages["node_modules/lightweight-charts"]["version"] == chart_library.VERSION
+    for name, package in packages.items():
+        assert "resolved" not in package
+        assert not name or package["integrity"].startswith("sha512-"), f"{name} has no hash"
 
 
 def test_tests_are_never_shipped() -> None:
