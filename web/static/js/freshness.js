@@ -1,0 +1,42 @@
+/** Whether what is on screen is now: the `live:` key vanishes when a feed goes silent, the socket when the server does. */
+
+import { clock } from "./format.js";
+
+const SILENT_MS = 4500; // the key lives 3 s and is looked at every second
+
+export class Freshness {
+  #seenAt = 0;
+  #live = null;
+  #lastReceived = 0;
+
+  constructor(now) {
+    this.now = now;
+  }
+
+  /** Another instrument was chosen. */
+  reset() {
+    this.#seenAt = this.now();
+    this.#live = null;
+    this.#lastReceived = 0;
+  }
+
+  /** The key's value; null once it has expired. */
+  see(value) {
+    this.#seenAt = this.now();
+    this.#live = value;
+    if (value) this.#lastReceived = Math.max(this.#lastReceived, value.last_received);
+  }
+
+  /** `{state, text, gaps}`: "waiting", "live", "stale" (feed silent) or "lost" (no server). */
+  judge(socket) {
+    const gaps = this.#live?.gaps_open ?? 0;
+    if (!socket.connected) {
+      if (!socket.lostAt) return { state: "waiting", text: "connecting", gaps };
+      return { state: "lost", text: `stale since ${clock(socket.lostAt * 1000)} – no connection`, gaps };
+    }
+    const silent = this.now() - this.#seenAt > SILENT_MS;
+    if (this.#live && !silent) return { state: "live", text: "live", gaps };
+    if (!this.#lastReceived) return silent ? { state: "stale", text: "no live data", gaps } : { state: "waiting", text: "waiting", gaps };
+    return { state: "stale", text: `stale since ${clock(this.#lastReceived)}`, gaps };
+  }
+}

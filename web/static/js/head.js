@@ -1,0 +1,106 @@
+/** The bar at the top: instrument, interval, what the cells show, panes and layers. */
+
+import { button, element, write } from "./dom.js";
+import { price } from "./format.js";
+import { MODES, RANGES, ROWS } from "./settings.js";
+import { PANES } from "./chart.js";
+
+export const LAYERS = {
+  profile: "Volume profile", stacks: "Stacked imbalances", liquidations: "Liquidations", trades: "Large trades",
+  indicators: "Indicators",
+};
+
+export class Head {
+  #pressed = []; // [button, () => whether]
+  #selects = [];
+  #intervals = element("div", { className: "group", role: "group", "aria-label": "Interval" });
+  #before = 0;
+  intervals = [];
+
+  constructor(container, settings, actions) {
+    this.settings = settings;
+    this.name = element("span");
+    this.where = element("small");
+    this.instrument = element("button", { type: "button", className: "instrument", title: "Choose the instrument (/)", onclick: actions.pick }, this.name, this.where);
+    this.last = element("span", { className: "price", id: "last", title: "Last price" }, "–");
+    this.state = element("span", { className: "state", id: "state", role: "status", "data-state": "waiting" }, "connecting");
+    this.gaps = element("button", { type: "button", className: "badge", id: "gaps", hidden: true, title: "Open gaps in this feed: show them", onclick: () => settings.set({ view: "operations" }) });
+    container.append(
+      this.instrument, this.last, this.state, this.gaps, rule(), this.#intervals, rule(),
+      this.#choice("mode", MODES, "Cells"), this.#choice("row", Object.fromEntries(ROWS.map((n) => [n, n ? `× ${n}` : "auto"])), "Row"),
+      this.#choice("range", RANGES, "Profile"), rule(),
+      this.#menu("Panes", "panes", Object.fromEntries(Object.entries(PANES).map(([name, { title }]) => [name, title]))),
+      this.#menu("Layers", "layers", LAYERS), element("span", { className: "space" }),
+      this.#toggle("Tape", "Time and sales (T)", () => settings.get("tape"), () => settings.set({ tape: !settings.get("tape") })),
+      this.#toggle("Operations", "Streams, lag, gaps (O)", () => settings.get("view") === "operations", actions.operations),
+      button("◐", "Dark or light (D)", actions.theme, { id: "theme", "aria-label": "Dark or light" }),
+      button("?", "Help and shortcuts (?)", actions.help, { id: "helpButton", "aria-label": "Help" }),
+    );
+    settings.listen(() => this.refresh());
+  }
+
+  /** The intervals there are. */
+  setIntervals(names) {
+    this.intervals = names;
+    this.#intervals.replaceChildren(...names.map((name) =>
+      this.#toggle(name, `${name} candles`, () => this.settings.get("interval") === name, () => this.settings.set({ interval: name }))));
+    this.refresh();
+  }
+
+  refresh() {
+    write(this.name, this.settings.get("symbol") || "Choose");
+    write(this.where, this.settings.get("exchange"));
+    this.#pressed = this.#pressed.filter(([node]) => node.isConnected);
+    for (const [node, pressed] of this.#pressed) node.setAttribute("aria-pressed", String(pressed()));
+    for (const [node, name] of this.#selects) node.value = String(this.settings.get(name));
+  }
+
+  /** The newest price; coloured by the way it went. */
+  showPrice(candle) {
+    write(this.last, candle ? price(candle.close, candle.tick) : "–");
+    if (candle && candle.close !== this.#before) this.last.dataset.side = candle.close > this.#before ? "up" : "down";
+    this.#before = candle?.close ?? 0;
+  }
+
+  showState({ state, text, gaps }) {
+    this.state.dataset.state = state;
+    write(this.state, text);
+    this.gaps.hidden = !gaps;
+    write(this.gaps, gaps === 1 ? "1 open gap" : `${gaps} open gaps`);
+  }
+
+  #toggle(text, title, pressed, onclick) {
+    const made = button(text, title, onclick, { "aria-pressed": String(pressed()) });
+    this.#pressed.push([made, pressed]);
+    return made;
+  }
+
+  #choice(name, options, label) {
+    const select = element("select", { "data-setting": name, "aria-label": label, onchange: () => {
+      this.settings.set({ [name]: name === "row" ? Number(select.value) : select.value });
+    } }, ...Object.entries(options).map(([value, text]) => element("option", { value }, text)));
+    this.#selects.push([select, name]);
+    return element("label", {}, element("span", {}, label), select);
+  }
+
+  /** A button that opens a list of things to show or hide. */
+  #menu(text, name, options) {
+    const boxes = Object.entries(options).map(([word, title]) => {
+      const box = element("input", { type: "checkbox", value: word, onchange: () => this.settings.toggle(name, word) });
+      box.checked = this.settings.get(name).includes(word);
+      this.settings.listen(() => { box.checked = this.settings.get(name).includes(word); });
+      return element("label", {}, box, title);
+    });
+    const id = `menu-${name}`;
+    const list = element("div", { className: "menu", id, popover: "auto" }, ...boxes);
+    const opener = element("button", { type: "button", title: `${text} to show`, popovertarget: id, "data-menu": name }, `${text} ▾`);
+    list.addEventListener("beforetoggle", () => {
+      const { left, bottom } = opener.getBoundingClientRect();
+      list.style.left = `${Math.min(left, innerWidth - 220)}px`;
+      list.style.top = `${bottom + 4}px`;
+    });
+    return element("div", { className: "group" }, opener, list);
+  }
+}
+
+const rule = () => element("span", { className: "rule" });
