@@ -27,8 +27,9 @@ export class Head {
     this.gaps = element("button", { type: "button", className: "badge", id: "gaps", hidden: true, title: "Open gaps in this feed: show them", onclick: () => settings.set({ view: "operations" }) });
     container.append(
       this.instrument, this.last, this.state, this.gaps, rule(), this.#intervals, rule(),
-      this.#choice("mode", MODES, "Cells"), this.#choice("row", Object.fromEntries(ROWS.map((n) => [n, n ? `× ${n}` : "auto"])), "Row"),
-      this.#choice("range", RANGES, "Profile"), rule(),
+      this.#choice("mode", MODES, "Cells"),
+      this.#choice("row", Object.fromEntries(ROWS.map((n) => [n, n ? `Row × ${n}` : "Row auto"])), "Row height"),
+      this.#choice("range", Object.fromEntries(Object.entries(RANGES).map(([name, text]) => [name, `Profile: ${text.toLowerCase()}`])), "Profile"), rule(),
       this.#menu("Panes", "panes", Object.fromEntries(Object.entries(PANES).map(([name, { title }]) => [name, title]))),
       this.#menu("Layers", "layers", LAYERS), element("span", { className: "space" }),
       this.#toggle("Tape", "Time and sales (T)", () => settings.get("tape"), () => settings.set({ tape: !settings.get("tape") })),
@@ -80,7 +81,7 @@ export class Head {
       this.settings.set({ [name]: name === "row" ? Number(select.value) : select.value });
     } }, ...Object.entries(options).map(([value, text]) => element("option", { value }, text)));
     this.#selects.push([select, name]);
-    return element("label", {}, element("span", {}, label), select);
+    return select;
   }
 
   /** A button that opens a list of things to show or hide. */

@@ -4,16 +4,19 @@ import { Chart } from "./chart.js";
 import { Feed } from "./feed.js";
 import { Freshness } from "./freshness.js";
 import { Head } from "./head.js";
+import { Layers } from "./layers.js";
 import { Legend } from "./legend.js";
 import { Settings } from "./settings.js";
 import { Socket } from "./socket.js";
 import { byId, write } from "./dom.js";
 import { get } from "./api.js";
 import { moment } from "./format.js";
+import { listenToDrags } from "./drag.js";
 import { readPalette } from "./palette.js";
 import { openHelp } from "./help.js";
 import { Picker } from "./picker.js";
 import { listenToKeys } from "./keyboard.js";
+import { Tape } from "./tape.js";
 import { Foot } from "./foot.js";
 
 const LEFT_BARS = 30; // older candles are loaded when fewer than this are left of the view
@@ -34,6 +37,8 @@ class Page {
     this.foot = new Foot(byId("foot"));
     this.freshness = new Freshness(() => Date.now());
     this.chart = new Chart(byId("chart"), this.palette);
+    this.layers = new Layers(this.chart, this.socket, this.palette);
+    this.tape = new Tape(byId("tape"), this.socket, this.settings, () => this.picker.instruments);
     this.feed = null;
     this.hovered = undefined;
     this.painted = 0;
@@ -46,6 +51,9 @@ class Page {
     chart.setPanes(settings.get("panes"), []);
     chart.time.subscribeVisibleLogicalRangeChange((range) => this.onRange(range));
     chart.chart.subscribeCrosshairMove((event) => this.onHover(event));
+    this.layers.show(settings.get("layers"));
+    listenToDrags(byId("chart"), chart, () => this.feed?.candles ?? { times: [] }, () => settings.get("range") === "fixed" && !this.layers.fixed,
+      (from, to) => this.fix(from, to));
     settings.listen((changed) => this.onSettings(changed));
     matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => this.applyTheme());
     this.socket.listen(() => this.watch());
@@ -87,6 +95,8 @@ class Page {
     this.chart.setCandles([]);
     this.described = 0;
     const { exchange, symbol, interval } = this.settings.values;
+    this.layers.select(this.settings.values);
+    this.tape.select();
     document.title = `${symbol} ${interval} · flowtape`;
     this.notice("");
     this.feed = new Feed(this.socket, { exchange, symbol, interval }, {
@@ -100,6 +110,7 @@ class Page {
   onLoaded(candles, first) {
     if (candles.size) this.describe(candles.last);
     this.chart.setCandles(candles);
+    this.layers.see(candles, this.chart.time.getVisibleLogicalRange(), true);
     if (first) this.chart.toNow();
     this.notice(candles.size ? "" : "No candles yet: the first one comes with the first trade.");
     this.show();
@@ -109,6 +120,7 @@ class Page {
     this.describe(candle);
     this.notice("");
     this.chart.update(candle, older);
+    this.layers.see(this.feed.candles, this.chart.time.getVisibleLogicalRange(), older);
     this.show();
   }
 
@@ -116,6 +128,7 @@ class Page {
     if (this.described === candle.tick) return;
     this.described = candle.tick;
     this.chart.describe(candle.tick);
+    this.tape.setTick(candle.tick);
   }
 
   /** Legend and price, once per painted frame. */
@@ -142,7 +155,15 @@ class Page {
   }
 
   onRange(range) {
-    if (range && range.from < LEFT_BARS) this.feed?.older();
+    if (!range || !this.feed) return;
+    this.layers.see(this.feed.candles, range, false);
+    if (range.from < LEFT_BARS) this.feed.older();
+  }
+
+  /** The profile of a dragged stretch of time. */
+  fix(from, to) {
+    this.settings.set({ range: "fixed" });
+    this.layers.setFixed(from, to, this.feed.candles);
   }
 
   onSettings(changed) {
@@ -151,6 +172,11 @@ class Page {
     if (has("exchange", "symbol", "interval")) this.select();
     if (has("mode", "row")) chart.setMode(settings.get("mode"), settings.get("row"));
     if (has("panes")) chart.setPanes(settings.get("panes"), this.feed?.candles ?? []);
+    if (has("layers")) this.layers.show(settings.get("layers"));
+    if (has("range") && this.feed) {
+      this.layers.setRange(settings.get("range"));
+      this.layers.see(this.feed.candles, chart.time.getVisibleLogicalRange(), true);
+    }
     if (has("theme")) this.applyTheme();
     if (has("view", "tape")) this.applyView();
   }
@@ -171,6 +197,7 @@ class Page {
     const chosen = this.settings.get("theme") || (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark");
     document.documentElement.dataset.theme = chosen;
     this.palette = readPalette(document.documentElement);
+    this.layers?.setPalette(this.palette);
     this.chart?.setPalette(this.palette);
   }
 

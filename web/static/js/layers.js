@@ -1,0 +1,102 @@
+/** Everything drawn over and under the candles, fed by keys of the chosen instrument. */
+
+import { Bubbles } from "./bubbles.js";
+import { Heat } from "./heat.js";
+import { Profile } from "./profile.js";
+import { Stacks } from "./stacks.js";
+import { micros } from "./format.js";
+
+const LOCAL = ["visible", "fixed", "off"];
+const HEAT_RANGE = "rolling-24h";
+
+export class Layers {
+  #ends = [];
+  #profileEnd = () => {};
+  #visible = null;
+
+  constructor(chart, socket, palette) {
+    this.socket = socket;
+    this.stacks = new Stacks(palette);
+    this.profile = new Profile(palette);
+    this.liquidations = new Heat(palette);
+    this.trades = new Bubbles(palette);
+    this.all = { stacks: this.stacks, profile: this.profile, liquidations: this.liquidations, trades: this.trades };
+    for (const layer of [this.liquidations, this.stacks, this.profile, this.trades]) chart.footprint.attachPrimitive(layer.overlay);
+  }
+
+  /** Follows another instrument. */
+  select({ exchange, symbol, interval, range }) {
+    this.end();
+    this.where = `${exchange}:${symbol}`;
+    this.liquidations.barMicros = this.trades.barMicros = micros(interval);
+    this.liquidations.setValue(null);
+    this.trades.setItems([]);
+    this.profile.naked = [];
+    this.fixed = null;
+    const listen = (key, take) => this.#ends.push(this.socket.subscribe(key, take));
+    listen(`liquidations:${this.where}:${HEAT_RANGE}`, (value) => this.liquidations.setValue(value));
+    listen(`detections:${this.where}:large_trade`, (value) => this.trades.setItems(value?.items ?? []));
+    listen(`detections:${this.where}:naked_poc`, (value) => { this.profile.naked = standing(value?.items ?? []); });
+    this.setRange(range);
+  }
+
+  setRange(range) {
+    this.#profileEnd();
+    this.#profileEnd = () => {};
+    this.profile.clear();
+    this.profile.range = range;
+    if (!LOCAL.includes(range)) {
+      this.#profileEnd = this.socket.subscribe(`profile:${this.where}:${range}`, (value) => this.profile.setValue(value));
+    }
+    this.#visible = null;
+  }
+
+  show(names) {
+    for (const [name, layer] of Object.entries(this.all)) {
+      layer.shown = names.includes(name);
+      layer.overlay.redraw();
+    }
+  }
+
+  setPalette(palette) {
+    for (const layer of Object.values(this.all)) layer.palette = palette;
+  }
+
+  /** Candles came or changed, or another part of them is seen: `range` are logical positions. */
+  see(candles, range, older) {
+    this.stacks.see(candles, older);
+    if (this.profile.range === "visible" && range && candles.size) {
+      const from = Math.max(0, Math.ceil(range.from));
+      const to = Math.min(candles.size, Math.floor(range.to) + 1);
+      const key = `${from} ${to} ${candles.first.timestamp} ${to === candles.size ? candles.last.sequence : ""}`;
+      if (key === this.#visible && !older) return;
+      this.#visible = key;
+      const seen = candles.times.slice(from, to).map((time) => candles.at(time));
+      this.profile.setCandles(seen, candles.times[from], candles.times[to - 1]);
+    } else if (this.profile.range === "fixed" && this.fixed) {
+      this.profile.setCandles(candles.between(...this.fixed), ...this.fixed);
+    }
+  }
+
+  /** Profile of [from, to) µs. */
+  setFixed(from, to, candles) {
+    this.fixed = [from, to];
+    this.profile.setCandles(candles.between(from, to), from, to);
+  }
+
+  end() {
+    this.#profileEnd();
+    for (const end of this.#ends) end();
+    this.#ends = [];
+  }
+}
+
+/** Levels that were opened and not closed. */
+function standing(items) {
+  const open = new Map();
+  for (const item of items) {
+    if (item.event === "opened") open.set(item.timestamp, { price: item.price, from: item.timestamp });
+    else if (item.event === "closed") open.delete(item.begin);
+  }
+  return [...open.values()];
+}
