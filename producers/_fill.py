@@ -31,6 +31,8 @@ ATTEMPTS_MAX = 6
 RUNS_MAX = 40
 """Runs of ids that never existed, as far as one piece of evidence names them."""
 LOOK_S = 0.2
+STORED_S_MAX = 30.0
+"""Waiting longer for the log's answer is said."""
 _TEMPORARY = (0, 200, 403, 408, 418, 429)
 _UNREADABLE = (msgspec.MsgspecError, FrameError, UnknownSymbol, LookupError, TypeError, ValueError, ArithmeticError)
 log = structlog.get_logger()
@@ -186,8 +188,12 @@ class Filler:
                 self._outbox.add(event)
                 self.counts["trades"] += 1
         stored = self._outbox.fence()
-        while not stored():
+        asked, told = self._around.monotonic(), False
+        while not stored():  # for as long as the log is away; stopping cancels this
             await self._around.sleep(LOOK_S)
+            if not told and self._around.monotonic() - asked > STORED_S_MAX:
+                told = True
+                log.warning("fill_waits_for_the_log", exchange=self._setup.exchange, outbox=self._outbox.health())
 
     # --- what is told ------------------------------------------------------------------------------------------
     def _told_so_far(self, job: Job) -> None:

@@ -13,11 +13,11 @@ LATE_MAX = time.SECOND
 
 
 def gaps(setup: Setup, channels: Container[str], now: int) -> Iterator[Gap]:
-    """Open gaps for holes that stayed open; each hole is told once."""
+    """Open gaps for holes that stayed open; each hole is told once. ``now`` may lie before a hole: clocks are set."""
     for feed in setup.feeds.all():
         if feed.channel not in channels:
             continue
-        while feed.holes and now - feed.holes[0][4] >= LATE_MAX:
+        while feed.holes and not 0 <= now - feed.holes[0].noticed < LATE_MAX:
             first, last, before, after, noticed, cause = feed.holes.popleft()
             yield Gap(
                 setup.exchange, feed.symbol, before, noticed, feed.channel, str(first), str(last), before, after,

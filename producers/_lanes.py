@@ -36,13 +36,15 @@ class Message(msgspec.Struct, gc=False):
 
 
 class _Lane:
-    __slots__ = ("events", "exchange", "subject", "symbol", "taken")
+    __slots__ = ("dirty", "events", "exchange", "subject", "symbol", "taken")
 
     def __init__(self, subject: str, exchange: str, symbol: str) -> None:
         self.subject, self.exchange, self.symbol = subject, exchange, symbol
         self.events: list[Event] = []
         self.taken = 0
         """Events that have left it."""
+        self.dirty = False
+        """Whether it is among those that wait to be cut, or is being cut."""
 
 
 class Lanes:
@@ -62,7 +64,8 @@ class Lanes:
         except KeyError:
             lane = _Lane(names.event_subject(event), event.exchange, event.symbol)  # type: ignore[union-attr]  # no Clock
             self._tables.setdefault(kind, {})[key] = lane
-        if not lane.events:
+        if not lane.dirty:
+            lane.dirty = True
             self._dirty.append(lane)
         lane.events.append(event)
         self.waiting += 1
@@ -86,9 +89,11 @@ class Lanes:
                 if room > 0 and lane.events[0].timestamp <= until:
                     messages = self._take(lane, room, until, together=together)
                     room -= len(messages)
-                    yield from messages
+                    yield from messages  # while these are sent, more may be added to this lane
                 if lane.events:
                     self._dirty.append(lane)
+                else:
+                    lane.dirty = False
 
     def _take(self, lane: _Lane, room: int, until: int, *, together: bool) -> list[Message]:
         """The first events of a lane, none later than ``until``; at least one."""

@@ -73,9 +73,14 @@ async def of_log(
     nats: Client, exchange: str, symbol: str, number: Callable[[Trade], int] = lambda trade: int(trade.trade_id)
 ) -> Account:
     """The account of what the streams hold."""
-    trades = [t for data in await _read(nats, "MD_TRADE", f"md.trade.{exchange}.{symbol}") for t in _TRADES(data)]
+    trades = await trades_of(nats, exchange, symbol)
     gaps = [g for data in await _read(nats, "MD_GAP", f"md.gap.{exchange}.{symbol}") for g in _GAPS(data)]
     return account(trades, gaps, number)
+
+
+async def trades_of(nats: Client, exchange: str, symbol: str) -> list[Trade]:
+    """Every trade the stream holds of a symbol, copies included."""
+    return [t for data in await _read(nats, "MD_TRADE", f"md.trade.{exchange}.{symbol}") for t in _TRADES(data)]
 
 
 async def _read(nats: Client, stream: str, subject: str) -> list[bytes]:

@@ -30,6 +30,7 @@ from tests.conftest import free_port
 FAST = 40.0
 """How much quicker time passes for what is tested with it."""
 NOW = 1_767_225_600_000_000
+_BEGUN_NS = time.monotonic_ns()
 
 
 def session(exchange: str = "binance", **options: Any) -> Any:
@@ -115,7 +116,7 @@ def surroundings(name: Any, stop: asyncio.Event, pauses: list[float] | None = No
         await asyncio.sleep(seconds / FAST)
 
     return Surroundings(
-        clock=lambda: NOW + time.monotonic_ns() // 1000 % 10**9,
+        clock=lambda: NOW + (time.monotonic_ns() - _BEGUN_NS) // 1000,
         monotonic=lambda: time.monotonic() * FAST,
         sleep=sleep,
         rng=random.Random(7),

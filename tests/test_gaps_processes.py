@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 
-import pytest
 from nats.js.errors import KeyNotFoundError
 
 from consumers._questdb import query
@@ -20,7 +19,6 @@ from tests.accounting import Account, account
 from tests.conftest import Stack
 from tests.harness import Command, commands, eventually
 
-pytestmark = pytest.mark.unsteady
 _TRADES = (
     "SELECT exchange, symbol, timestamp::long, received::long, trade_id, price, quantity, value, is_buyer_maker, fills"
     " FROM trades WHERE symbol = $1"

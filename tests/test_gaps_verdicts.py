@@ -14,8 +14,9 @@ from aiohttp import web
 from nats.js.api import KeyValueConfig
 
 from producers._budget import Budget
-from producers._exchange import Reach, Row
-from producers._feeds import HOLES_MAX, Feed, Mark
+from producers._exchange import Options, Reach, Row, Setup, directory, load
+from producers._feeds import HOLES_MAX, Feed, Feeds, Mark
+from producers._holes import gaps
 from producers._pages import ranges, read, text
 from producers._run import LIVE
 from producers._worker import Worker
@@ -75,6 +76,18 @@ def test_a_mark_never_passes_a_hole_that_was_not_told_of() -> None:
     assert feed.mark() == Mark(11, NOW + 11, 0)
     feed.holes.popleft()
     assert feed.mark() == Mark(15, NOW + 15, 0)
+
+
+def test_a_hole_is_told_of_after_a_second_even_where_the_clock_was_set_back_meanwhile() -> None:
+    declared = load("binance")
+    setup = Setup("binance", Feeds(directory(declared, "binance")), Options())
+    feed = setup.feeds.channel("trades")["BTCUSDT"]
+    for number in (10, 14, 15):
+        feed.step(number, NOW + number, NOW)
+    assert not list(gaps(setup, ("trades",), NOW + 999_999)), "it may still be late"
+    (gap,) = gaps(setup, ("trades",), NOW - 3_600_000_000)
+    assert (gap.from_id, gap.to_id, gap.status) == ("11", "13", "open")
+    assert not list(gaps(setup, ("trades",), NOW + 9_000_000)), "it is told of once"
 
 
 def test_an_earlier_life_is_continued_before_and_after_the_first_id() -> None:
@@ -174,6 +187,8 @@ async def _verdict(venue: Venue, folder: Path) -> tuple[Gap, Any]:
             ends = ("filled", "partial", "nonexistent", "unfillable")
             try:
                 await until(lambda: sum(health.get("gaps", {}).get(end, 0) for end in ends) or task.done())
+            except AssertionError as error:
+                raise AssertionError(f"the gap was not closed: {health}") from error
             finally:
                 stop.set()
                 await task

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
+from producers._lanes import SKEW_US, Lanes
 from producers._outbox import Outbox
 from producers._spool import Spool
 from schemas import names
@@ -249,8 +250,24 @@ async def test_quarantined_bytes_arrive_unchanged_with_reason_and_origin(client:
     assert "cut from 900000 bytes" in second.headers[HEADER_REASON]
 
 
+def test_an_event_added_while_its_lane_is_being_sent_leaves_once_and_last() -> None:
+    lanes = Lanes()
+    for number in (1, 2):
+        lanes.add(trade(number))
+    sent = []
+    for message in lanes.cut(10, together=False):
+        sent.append(message)
+        if len(sent) == 1:
+            lanes.add(trade(3))
+    sent += lanes.cut(10, together=False)
+    assert [message.first for message in sent] == [trade(n) for n in (1, 2, 3)]
+    assert lanes.waiting == 0
+    lanes.add(trade(4))
+    assert [message.first for message in lanes.cut(10, together=False)] == [trade(4)]
+
+
 def test_lanes_take_turns_so_that_no_symbol_runs_ahead_in_time() -> None:
-    from producers._lanes import SKEW_US, Lanes
+    from producers._lanes import Lanes
     from schemas.events import Trade
 
     lanes = Lanes()

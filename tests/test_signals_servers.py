@@ -380,7 +380,6 @@ def _shown(keys: dict[bytes, Any]) -> dict[tuple[str, str, int], bool]:
 GAPS_DAY = 20_500 * DAY
 
 
-@pytest.mark.unsteady
 async def test_gaps_reach_keys_and_tables_through_restarts_and_a_rebuild(bench: Bench) -> None:
     first = await bench.begin()
     made = stream(29, 4_000, start=GAPS_DAY + 1_000_000, wild=False)
