@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from aiohttp import web
 from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
 from nats.js.errors import NoKeysError
@@ -22,7 +24,7 @@ from simulator._market import Market
 from simulator._run import serve
 from simulator._server import Simulator
 from tests.accounting import Account, of_log
-from tests.producing import nats_server, until
+from tests.producing import NOW, frame, nats_server, until
 
 PATIENCE_S = 90.0
 """Some exchanges allow so few requests that filling a handful of gaps takes most of a minute."""
@@ -107,18 +109,28 @@ class Scene:
         number = NUMBERS.get(self.exchange, lambda trade: int(trade.trade_id))
         return {symbol: await of_log(self.nats, self.exchange, symbol, number) for symbol in self.symbols}
 
-    async def check(self) -> list[Account]:
-        """Every id of every symbol is stored and no gap is open."""
+    async def check(self, missed: Sequence[tuple[int, int]] = ()) -> list[Account]:
+        """Every id of every symbol is stored, what was ``missed`` (first and last ids) among it; no gap is open."""
         accounts = await self.accounts()
         for _ in range(int(PATIENCE_S / 0.5)):
-            if all(its.complete for its in accounts.values()):
+            if all(its.complete for its in accounts.values()) and not _absent(missed, accounts.values()):
                 break
             await asyncio.sleep(0.5)  # an id that is late counts as missing after a second
             accounts = await self.accounts()
         for symbol, its in accounts.items():
             assert its.complete, (self.exchange, symbol, its.unaccounted, its.gaps)
             assert not its.nonexistent
+        assert not _absent(missed, accounts.values()), self.exchange
         return list(accounts.values())
+
+
+def _absent(missed: Sequence[tuple[int, int]], accounts: Iterable[Account]) -> list[tuple[int, int]]:
+    """Ranges of ids that no symbol has."""
+    return [
+        (first, last)
+        for first, last in missed
+        if not any(set(range(first, last + 1)) <= its.stored for its in accounts)
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -140,3 +152,54 @@ async def scenes(
     """A scene for each exchange, in one simulator and one log."""
     async with log_of_its_own(folder) as client, serve(Market(11, symbols, rate)) as (simulator, port):
         yield [Scene(exchange, simulator, port, client, folder) for exchange in exchanges]
+
+
+class Venue:
+    """A socket that sends given ids, and a history that knows given ids; all of 2026-01-01."""
+
+    def __init__(self, sent: Sequence[int], known: Iterable[int], page: int = 1_000) -> None:
+        self.sent, self.known, self.page, self.port = sent, sorted(known), page, 0
+        self.refuse = 0
+        """The status history answers with instead of trades."""
+        self.empty = 0
+        """How many of the next answers know of no trades yet."""
+        self.asked = 0
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        async for message in socket:
+            wanted = msgspec.json.decode(message.data)
+            await socket.send_json({"result": None, "id": wanted["id"]})
+            for number in self.sent if wanted["method"] == "SUBSCRIBE" else ():
+                await socket.send_str(frame(number))
+        return socket
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        if self.refuse:
+            return web.json_response({"code": -1100, "msg": "no"}, status=self.refuse)
+        if self.empty:
+            self.empty -= 1
+            return web.json_response([])
+        first = int(request.query["fromId"])
+        rows = [
+            {"id": n, "price": "100.5", "qty": "2", "time": NOW // 1000 + n, "isBuyerMaker": True}
+            for n in self.known
+            if n >= first
+        ]
+        return web.json_response(rows[: min(self.page, int(request.query["limit"]))])
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Venue]:
+        application = web.Application()
+        application.router.add_get("/stream", self._socket)
+        application.router.add_get("/api/v3/historicalTrades", self._history)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.port = runner.addresses[0][1]
+        try:
+            yield self
+        finally:
+            await runner.cleanup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -180,6 +181,11 @@ class NatsServer:
             str(self.folder / "log"),
         ]
         self._process = subprocess.Popen(arguments)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it goes on to take bytes, and does nothing with them."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

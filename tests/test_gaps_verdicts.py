@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
 from nats.js.api import KeyValueConfig
 
 from producers._budget import Budget
@@ -24,7 +22,8 @@ from schemas.events import Gap
 from schemas.instruments import Instrument
 from schemas.settings import ExchangeSettings, Settings
 from tests.accounting import account, newest, of_log
-from tests.producing import NOW, frame, nats_server, surroundings, trade, until
+from tests.filling import Venue
+from tests.producing import NOW, nats_server, surroundings, trade, until
 
 
 def _feed() -> Feed:
@@ -126,49 +125,6 @@ def test_who_can_wait_leaves_a_part_of_the_budget_to_who_cannot(tmp_path: Path) 
 
 
 # --- verdicts of a whole producer ------------------------------------------------------------------------------
-class Venue:
-    """A socket that sends given ids, and a history that knows given ids; all of 2026-01-01."""
-
-    def __init__(self, sent: list[int], known: Iterable[int]) -> None:
-        self.sent, self.known, self.port = sent, sorted(known), 0
-        self.refuse: int = 0
-
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(compress=False)
-        await socket.prepare(request)
-        async for message in socket:
-            wanted = msgspec.json.decode(message.data)
-            await socket.send_json({"result": None, "id": wanted["id"]})
-            for number in self.sent if wanted["method"] == "SUBSCRIBE" else ():
-                await socket.send_str(frame(number))
-        return socket
-
-    async def _history(self, request: web.Request) -> web.StreamResponse:
-        if self.refuse:
-            return web.json_response({"code": -1100, "msg": "no"}, status=self.refuse)
-        first = int(request.query["fromId"])
-        rows = [
-            {"id": n, "price": "100.5", "qty": "2", "time": NOW // 1000 + n, "isBuyerMaker": True}
-            for n in self.known
-            if n >= first
-        ]
-        return web.json_response(rows[: int(request.query["limit"])])
-
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Venue]:
-        application = web.Application()
-        application.router.add_get("/stream", self._socket)
-        application.router.add_get("/api/v3/historicalTrades", self._history)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = runner.addresses[0][1]
-        try:
-            yield self
-        finally:
-            await runner.cleanup()
-
-
 async def _verdict(venue: Venue, folder: Path) -> tuple[Gap, Any]:
     """The one gap's last state, and the account."""
     with nats_server(folder / "nats") as server:
