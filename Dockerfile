@@ -7,8 +7,8 @@ COPY consumers consumers
 COPY signals signals
 COPY sql sql
 COPY simulator simulator
-COPY flowtape flowtape
 COPY web web
+COPY flowtape flowtape
 RUN python -m venv /opt/flowtape \
  && /opt/flowtape/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
  && /opt/flowtape/bin/pip install --no-cache-dir --no-build-isolation --no-deps . \

@@ -54,8 +54,9 @@ class Questdb:
     ``url`` is ``postgresql://[user:password@]host:port/qdb``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_s: float = QUERY_TIMEOUT_S) -> None:
         parts = urlsplit(url)
+        self._timeout_s = timeout_s
         self._address = {
             "host": parts.hostname or "127.0.0.1",
             "port": parts.port or 8812,
@@ -74,7 +75,7 @@ class Questdb:
         async with self._turn:
             try:
                 connection = await self._connected()
-                return [tuple(row) for row in await connection.fetch(sql, *values, timeout=QUERY_TIMEOUT_S)]
+                return [tuple(row) for row in await connection.fetch(sql, *values, timeout=self._timeout_s)]
             except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
                 self._drop()
                 raise QuestdbUnreachable(f"QuestDB is not answering: {error!r}") from error

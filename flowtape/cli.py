@@ -217,6 +217,27 @@ def signal(settings: Settings, names: tuple[str, ...]) -> int:
 
 
 @command(cli)
+def web(settings: Settings) -> int:
+    """Serve the page, the API and other people's charts.
+
+    \b
+    flowtape web
+    flowtape --config flowtape.toml web
+    """
+    from flowtape import bus, worker
+    from flowtape.status import collect
+    from web import _run
+
+    return worker.run(
+        settings, "app", "web",
+        lambda nats, cache, stop, health: _run.web_server(
+            settings, nats, cache, stop, health,
+            status=lambda: collect(settings), connect=lambda role: bus.connect(settings, role, reconnect=False),
+        ),
+    )  # fmt: skip
+
+
+@command(cli)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65_535))
 @click.option("--seed", default=1, show_default=True)

@@ -18,6 +18,7 @@ from flowtape.embedded import HOST
 from flowtape.live import StatusLine
 from flowtape.migrate import provision
 from schemas.settings import ConfigError, Settings
+from web._port import recorded
 
 DEMO_EXCHANGES = (
     "sim_binance", "sim_binance_futures", "sim_coinbase", "sim_kraken", "sim_okx_futures", "sim_bybit_futures",
@@ -27,6 +28,7 @@ DEMO_SYMBOLS, DEMO_RATE = 4, 50
 SERVER_CHECK_S = 1.0
 ANSWER_CHECK_S, SILENT_CHECKS_MAX = 5.0, 6
 SIMULATOR_READY_S_MAX = 20.0
+PAGE_S_MAX = 15.0
 
 
 def supervise(settings: Settings, *, demo: bool, seconds: float | None, config: Path | None) -> int:
@@ -78,7 +80,7 @@ class _Up:
             environment = await self._simulator() if self._demo else {}
             for name, *command in self._workers():
                 self._children.start(Child(name, [*self._arguments, *command], environment))
-            self._addresses()
+            await self._addresses()
             watches = [asyncio.create_task(self._watch_servers()), asyncio.create_task(self._watch_answers())]
             line = asyncio.create_task(StatusLine(self._settings, self._children, sys.stdout).run())
             with contextlib.suppress(TimeoutError):
@@ -94,7 +96,7 @@ class _Up:
 
     def _workers(self) -> list[tuple[str, ...]]:
         exchanges = DEMO_EXCHANGES if self._demo else tuple(self._settings.exchanges)
-        workers: list[tuple[str, ...]] = [("consume", "consume"), ("signal", "signal")]
+        workers: list[tuple[str, ...]] = [("consume", "consume"), ("signal", "signal"), ("web", "web")]
         for exchange in exchanges:
             workers += [(f"produce-{exchange}", "produce", exchange), (f"klines-{exchange}", "klines", exchange)]
         return workers
@@ -117,15 +119,26 @@ class _Up:
             environment[f"{prefix}_SYMBOLS"] = '["*"]'
         return environment
 
-    def _addresses(self) -> None:
+    async def _addresses(self) -> None:
         _say("")
         for name, url in (
+            ("the page", await self._page()),
             ("NATS", self._settings.nats.url), ("QuestDB", self._settings.questdb.http),
             ("QuestDB SQL", self._settings.questdb.pg), ("Redis", self._settings.redis.url),
         ):  # fmt: skip
             _say(f"  {name:12} {url}")
         _say(f"  {'logs':12} {self._data_dir / 'log'}\n")
         _say("  flowtape status | flowtape sub 'md.trade.>' | Ctrl-C stops everything\n")
+
+    async def _page(self) -> str:
+        """Where the page is, once its process says so; for a moment it may not know yet."""
+        deadline = time.monotonic() + PAGE_S_MAX
+        while time.monotonic() < deadline and not self._stop.is_set():
+            child, served = self._children.all["web"], recorded(self._data_dir)
+            if served and child.process and served.pid == child.process.pid:
+                return served.url
+            await asyncio.sleep(0.1)
+        return "not there yet: log/web.log under data_dir says why"
 
     async def _watch_servers(self) -> None:
         """Start again what died. A start that fails (disk full) is tried again, for ever, and said each time."""

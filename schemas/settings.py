@@ -47,6 +47,12 @@ class Default(str):
     __slots__ = ()
 
 
+class DefaultPort(int):
+    """A port nobody chose: where it is taken, another one serves."""
+
+    __slots__ = ()
+
+
 def _duration(text: str) -> Duration:
     return Duration(0 if text == "off" else time.duration(text))
 
@@ -76,6 +82,8 @@ class QuestdbSettings(_Section):
     http: str = Default("http://127.0.0.1:9000")
     pg: str = Default("postgresql://127.0.0.1:8812/qdb")
     embedded: bool = True
+    reader: str = "user:quest"
+    """Login that may only read, which the API uses; as QuestDB ships it."""
 
 
 class RedisSettings(_Section):
@@ -89,7 +97,13 @@ class WebSettings(_Section):
     """``[web]``."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int = DefaultPort(8080)
+    token: str = ""
+    """Bearer token every request must show; needed off loopback."""
+    allow_origins: list[str] = []
+    """Origins beside our own whose pages may ask, such as ``https://charts.example``."""
+    allow_hosts: list[str] = []
+    """Host names beside ``localhost`` and plain addresses under which we may be called."""
 
 
 class ExchangeSettings(_Section):
@@ -313,6 +327,9 @@ def _value(text: str, kind: Any) -> Any:
 
 
 def _check(settings: Settings, source: str) -> None:
+    _check_web(settings.web, source)
+    if not all(settings.questdb.reader.partition(":")):
+        raise ConfigError(source, "questdb.reader", "write it as user:password")
     for interval in {*settings.klines.intervals, *settings.signals.intervals}:
         try:
             time.duration(interval)
@@ -346,6 +363,21 @@ def _check_url(url: str, plain: str, key: str, source: str) -> None:
         raise ConfigError(source, key, f"{url!r} is not a {plain}s:// address")
     if parts.scheme == plain and not is_loopback(parts.hostname):
         raise ConfigError(source, key, f"plain {plain}:// only to loopback; use {plain}s://")
+
+
+def _check_web(web: WebSettings, source: str) -> None:
+    if not 0 <= web.port <= 65_535:
+        raise ConfigError(source, "web.port", f"{web.port} is no port")
+    if web.token and re.fullmatch(r"[A-Za-z0-9_-]{16,200}", web.token) is None:
+        raise ConfigError(source, "web.token", "write 16 or more of A-Z a-z 0-9 _ -")
+    if not web.token and not is_loopback(web.host):
+        raise ConfigError(source, "web.token", f"missing: {web.host!r} is not this machine alone")
+    for origin in web.allow_origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ConfigError(
+                source, "web.allow_origins", f"{origin!r} is not an origin such as https://charts.example"
+            )
 
 
 def is_loopback(host: str) -> bool:

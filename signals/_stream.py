@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Sequence
+from typing import Any
 
 import nats.errors
 import structlog
@@ -34,9 +36,17 @@ class StreamReplaced(Exception):
 
 
 class Reader:
-    """Messages after ``sequence``, each once, in order. ``take`` is the only thing that waits."""
+    """Messages after ``sequence``, each once, in order; of ``subjects`` alone where some are named.
 
-    def __init__(self, nats: Client, stream: str, created: str, sequence: int) -> None:
+    ``take`` is the only thing that waits. At most ``pull`` messages and ``pull_bytes`` bytes wait here.
+    """
+
+    def __init__(
+        self, nats: Client, stream: str, created: str, sequence: int, *,
+        subjects: Sequence[str] = (), pull: int = PULL, pull_bytes: int = PULL_BYTES,
+    ) -> None:  # fmt: skip
+        self._subjects = list(subjects)
+        self._pull, self._pull_bytes = pull, pull_bytes
         self._nats = nats
         self._stream = stream
         self._created = created
@@ -69,7 +79,7 @@ class Reader:
             if self._broken and not await self._begin():
                 await asyncio.sleep(min(max(until - loop.time(), 0), 0.5))
             left = until - loop.time()
-            if left <= 0 or (self._waiting and self._asked <= PULL // 4):
+            if left <= 0 or (self._waiting and self._asked <= self._pull // 4):
                 break
             self._arrived.clear()
             self._wanted = enough
@@ -87,7 +97,7 @@ class Reader:
         """Make a consumer that starts after the last message. False when the server did not let us."""
         await self.close()
         name = f"reader-{secrets.token_hex(6)}"
-        config = {
+        config: dict[str, Any] = {
             "name": name,
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": self.sequence + 1,
@@ -98,6 +108,8 @@ class Reader:
             "num_replicas": 1,
             "max_waiting": 8,
         }
+        if self._subjects:
+            config["filter_subjects"] = self._subjects
         try:
             found = await facts(self._nats, self._stream)
             if found.created != self._created:
@@ -124,10 +136,10 @@ class Reader:
 
     async def _ask(self) -> None:
         """Keep at least half of ``PULL`` asked for, counting what waits here."""
-        room = PULL - self._asked - len(self._waiting)
-        if self._broken or room < PULL // 2:
+        room = self._pull - self._asked - len(self._waiting)
+        if self._broken or room < self._pull // 2:
             return
-        body = json.dumps({"batch": room, "max_bytes": PULL_BYTES, "expires": _EXPIRES_S * 10**9}).encode()
+        body = json.dumps({"batch": room, "max_bytes": self._pull_bytes, "expires": _EXPIRES_S * 10**9}).encode()
         try:
             await self._nats.publish(f"{API}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}", body, self._inbox)
             self._asked += room
@@ -155,7 +167,7 @@ class Reader:
         self.sequence = sequence
         self.pending = int(fields[at + 3])
         self._waiting.append(Message(message.subject, message.data, sequence))
-        if len(self._waiting) >= self._wanted or self._asked <= PULL // 4:
+        if len(self._waiting) >= self._wanted or self._asked <= self._pull // 4:
             self._arrived.set()
 
     def _on_status(self, headers: dict[str, str]) -> None:

@@ -34,7 +34,7 @@ def flowtape(*arguments: str, cwd: Path, stdin: bytes = b"", **extra: str) -> su
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:
     listed = flowtape("--help", cwd=tmp_path).stdout.decode()
-    names = "up servers migrate produce klines consume signal simulate decode sub status doctor"
+    names = "up servers migrate produce klines consume signal web simulate decode sub status doctor"
     for name in names.split():
         assert f"\n  {name} " in listed
         assert b"Usage" in flowtape(name, "--help", cwd=tmp_path).stdout

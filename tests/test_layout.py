@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "consumers": {"schemas"},
     "signals": {"schemas"},
     "simulator": {"schemas"},
-    "web": {"schemas"},
+    "web": {"schemas", "consumers", "signals"},
     "flowtape": {"schemas", "producers", "consumers", "signals", "simulator", "web"},
 }
 

@@ -1,1 +1,1 @@
-"""What people look at: the page, and the server behind it."""
+"""What people and programs look at: the page's server, the API, charts of others, metrics."""

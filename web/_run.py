@@ -1,0 +1,68 @@
+"""The web process: chooses its port, serves until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+from nats.aio.client import Client
+from redis.asyncio import Redis
+
+from schemas.settings import Settings
+from web._app import application
+from web._cache import Cache
+from web._desk import Desk
+from web._guard import Guard
+from web._hub import Hub
+from web._instruments import Instruments
+from web._port import listening, record
+from web._socket import Sockets
+from web._stored import Renderer
+from web._tables import Tables
+
+STOP_S_MAX = 3.0
+_log = structlog.get_logger()
+
+
+def clock() -> int:
+    """Now, in µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+async def web_server(
+    settings: Settings, nats: Client, cache: Redis, stop: asyncio.Event, health: dict[str, Any], *,
+    status: Callable[[], Awaitable[dict[str, Any]]], connect: Callable[[str], Awaitable[Client]],
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:  # fmt: skip
+    """Serve until ``stop``. ``status`` gives what ``flowtape status`` shows, ``connect`` a login by role."""
+    bound = listening(settings)
+    tables = Tables(settings.questdb)
+    desk = Desk(settings, tables, Cache(cache), Instruments(nats, monotonic), nats, clock, status, connect, Renderer())
+    hub = Hub(cache)
+    sockets = Sockets(hub, nats, clock)
+    runner = web.AppRunner(
+        application(desk, Guard(settings.web, monotonic), sockets), access_log=None, shutdown_timeout=STOP_S_MAX
+    )
+    await runner.setup()
+    await web.SockSite(runner, bound).start()
+    following = asyncio.create_task(hub.run())
+    served = record(settings, bound.getsockname()[1])
+    health.update(url=served.url, sockets=0)
+    _log.info("serving", url=served.url)
+    try:
+        while not stop.is_set():
+            health.update(sockets=sockets.count)
+            try:
+                await asyncio.wait_for(stop.wait(), 1)
+            except TimeoutError:
+                if following.done():
+                    following.result()
+    finally:
+        following.cancel()
+        await sockets.close()
+        await runner.cleanup()
+        await tables.close()

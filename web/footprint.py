@@ -1,0 +1,50 @@
+"""``/api/footprint``: candles with their price rows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from schemas.candles import FootprintCandle
+from web._candles import Series, Source
+from web._desk import Desk, window
+from web._endpoint import Endpoint, SpanOfSymbol
+from web._stored import heads, price_rows
+
+
+class Ask(SpanOfSymbol, kw_only=True):
+    """Which candles."""
+
+    interval: Annotated[str, Meta(description="One of `[signals] intervals`")] = "1m"
+    limit: Annotated[int, Meta(ge=1, le=1000, description="Most candles of a page")] = 200
+
+
+class Answer(msgspec.Struct):
+    """Ascending by open time."""
+
+    candles: list[FootprintCandle]
+    next: str | None
+
+
+async def handle(desk: Desk, ask: Ask) -> dict[str, Any]:
+    """The open and closed candles of Redis, older ones from the tables."""
+    symbol = await desk.instruments.canonical(ask.exchange, ask.symbol)
+    length = desk.length(ask.interval)
+    prefix = f'{{"exchange":"{ask.exchange}","symbol":"{symbol}","interval":"{ask.interval}",'.encode()
+    instrument = desk.instruments.newest.get((ask.exchange, symbol))
+    step = instrument.quantity_step if instrument else None
+
+    async def stored(begin: int, end: int) -> list[msgspec.Raw]:
+        rows = await price_rows(desk.tables, ask.exchange, symbol, begin, end, length)
+        candles = await heads(desk.tables, ask.exchange, symbol, begin, end, length)
+        return [desk.renderer.candle(prefix, head, rows[head.timestamp], step)
+                for head in candles if head.timestamp in rows]  # fmt: skip
+
+    series = Series(desk, ask.exchange, symbol, ask.interval, Source("footprints", msgspec.Raw, stored))
+    candles, following = await series.page(window(ask), ask.limit)
+    return {"candles": candles, "next": following}
+
+
+ENDPOINT = Endpoint("/api/footprint", "Footprint candles: volume by price row and aggressor", Ask, Answer, handle)
