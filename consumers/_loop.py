@@ -16,7 +16,7 @@ from consumers import _dead
 from consumers._batch import Batch, Sieve
 from consumers._durable import ACK_WAIT_S, Durable
 from consumers._patience import Patience, Stopped
-from consumers._pull import Pull, pending, stream_sequence
+from consumers._pull import Pull, pending, stored, stream_sequence
 from consumers._questdb import Questdb
 from consumers._sender import Refused, Writer
 from consumers._table import E, Table
@@ -197,6 +197,7 @@ class Loop(Generic[E]):
         health["expired"] += batch.expired
         health["dead"] += len(batch.dead)
         health["lag"] = pending(batch.messages[-1])
+        health["stored"] = stored(batch.messages[-1])
         if batch.conflicts:
             health["conflicts"] += batch.conflicts
             log.warning("copies_disagree", table=self.table.name, count=batch.conflicts, last=batch.conflict)

@@ -39,6 +39,12 @@ def pending(message: Msg) -> int:
     return int(tokens[8] if len(tokens) == 9 else tokens[10])
 
 
+def stored(message: Msg) -> int:
+    """When the stream stored a message, in µs."""
+    tokens = message.reply.split(".")
+    return int(tokens[7] if len(tokens) == 9 else tokens[9]) // 1000
+
+
 class Pull:
     """Messages of one durable consumer. At most ``messages_max`` are asked for or buffered."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
+from consumers import _completeness
 from consumers._loop import Loop
 from consumers._questdb import Questdb
 from consumers._suspended import watch
@@ -53,7 +54,7 @@ async def consume(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Fill the tables that ``words`` name until ``stop``; ``health["tables"]`` has the counters of each."""
-    questdb = Questdb(settings.questdb.pg)
+    questdb, auditing = Questdb(settings.questdb.pg), Questdb(settings.questdb.pg)  # an audit may take seconds
     its: dict[str, dict[str, Any]] = {}
     health.update(tables=its, suspended={})
     loops = []
@@ -63,9 +64,12 @@ async def consume(
     try:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(watch(questdb, Path(settings.data_dir), stop, health))
+            if "trades" in its and settings.consumer.audit:
+                group.create_task(_completeness.keep(settings, auditing, stop, health, its["trades"], clock=clock))
             for loop in loops:
                 group.create_task(loop.run())
             await stop.wait()
             watcher.cancel()
     finally:
         await questdb.close()
+        await auditing.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time as clocks
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,18 @@ class _Duration(click.ParamType[float]):
             return time.duration(str(value)) / time.SECOND
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class _Time(click.ParamType[int]):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return time.parse(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither an ISO 8601 time nor an integer of µs", param, ctx)
 
 
 class _Group(click.Group):
@@ -321,6 +334,31 @@ def gaps(settings: Settings, as_json: bool) -> int:
     from flowtape.gaps import show
 
     return asyncio.run(show(servers.resolve(settings), as_json=as_json))
+
+
+@command(cli)
+@click.argument("exchanges", nargs=-1, callback=_exchanges)
+@click.option("--from", "begin", type=_Time(), help="ISO 8601 or µs; else 24 hours ago.")
+@click.option("--to", "end", type=_Time(), help="ISO 8601 or µs; else now.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def audit(
+    settings: Settings, exchanges: tuple[str, ...], begin: int | None, end: int | None, as_json: bool
+) -> int:  # fmt: skip
+    """Completeness of each hour of trades, against ids and the exchange's candles; exit code 1 when some are missing.
+
+    \b
+    flowtape audit
+    flowtape audit binance --from 2026-11-22 --to 2026-11-23 --json
+    """
+    from flowtape.audit import show
+
+    end = _now() if end is None else end
+    begin = end - time.DAY if begin is None else begin
+    return asyncio.run(show(servers.resolve(settings), exchanges, begin, end, as_json=as_json))
+
+
+def _now() -> int:
+    return clocks.time_ns() // 1000
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ SIGNALS_PER_SUBJECT_MAX = 1000
 _HOURS = {"HOUR": 1, "DAY": 24, "WEEK": 168}
 """Of a partition, and of the unit a TTL is told in."""
 _NO_STORE = 10047
+_COLUMN_ADDED = re.compile(r"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+) ")
 
 
 def run(settings: Settings, report: Report) -> int:
@@ -139,8 +141,18 @@ async def _tables(questdb: Questdb, report: Report) -> None:
     files = sorted(SQL.glob("[0-9]*.sql"))
     for path in files:
         for text in statements(path):
-            await questdb.fetch(text)
+            if not await _has_column(questdb, text):
+                await questdb.fetch(text)
     report(f"tables and views: {len(files)} files applied, up to {files[-1].name}")
+
+
+async def _has_column(questdb: Questdb, text: str) -> bool:
+    """Whether ``text`` adds a column that is there: QuestDB refuses that even where it says IF NOT EXISTS."""
+    added = _COLUMN_ADDED.match(text)
+    if added is None:
+        return False
+    columns = await questdb.fetch(statement("columns", table=added[1]))
+    return (added[2],) in columns
 
 
 async def _ttls(questdb: Questdb, settings: Settings, report: Report) -> None:

@@ -180,10 +180,11 @@ class ProducerSettings(_Section):
 
 
 class ConsumerSettings(_Section):
-    """``[consumer]``: how much one flush may hold, and how long it may wait."""
+    """``[consumer]``: how much one flush may hold, how long it may wait; how often completeness is audited."""
 
     rows: int = 20_000
     wait: Duration = field(default_factory=lambda: _duration("250ms"))
+    audit: Duration = field(default_factory=lambda: _duration("5m"))
 
 
 class SignalsSettings(_Section):

@@ -10,6 +10,8 @@ EXCHANGES = (
     "hyperliquid", "deribit",
 )  # fmt: skip
 """Every exchange id; a simulated one is ``sim_<id>``."""
+NUMBERED = frozenset({"binance", "binance_futures", "okx", "okx_futures", "coinbase", "kraken"})
+"""Exchanges whose ``trade_id`` is a number, without holes within a symbol."""
 SIMULATED = "sim_"
 ALL = "all"
 """Reserved: sums over real exchanges."""
@@ -31,6 +33,11 @@ class SymbolError(ValueError):
 def is_symbol(text: str) -> bool:
     """Whether ``text`` may become a subject token, a Redis key part and a row."""
     return _SYMBOL.fullmatch(text) is not None
+
+
+def is_numbered(exchange: str) -> bool:
+    """Whether a symbol's trades bear numbers without holes, simulated or not."""
+    return exchange.removeprefix(SIMULATED) in NUMBERED
 
 
 def is_exchange(text: str) -> bool:

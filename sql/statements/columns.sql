@@ -1,0 +1,2 @@
+-- The columns of {table}.
+SELECT "column" FROM table_columns('{table}');
