@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TextIO
+from typing import Any
 
 from flowtape import status
 from flowtape.children import Children
+from flowtape.log import Enduring
 from schemas.settings import Settings
 
 TERMINAL_S, PLAIN_S = 1.0, 5.0
@@ -15,7 +16,7 @@ TERMINAL_S, PLAIN_S = 1.0, 5.0
 class StatusLine:
     """Shows how much comes in, how much is stored, and what is wrong."""
 
-    def __init__(self, settings: Settings, children: Children, out: TextIO) -> None:
+    def __init__(self, settings: Settings, children: Children, out: Enduring) -> None:
         self._settings, self._children, self._out = settings, children, out
         self._terminal = out.isatty()
         self._before: dict[str, Any] = {}

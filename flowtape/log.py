@@ -6,12 +6,35 @@ import logging
 import sys
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 REPEAT_S = 10.0
 _EVENTS_MAX = 1_000
+
+
+class Enduring:
+    """A stream whose other end may go away (a closed terminal, a pipe, a full disk): what is said then is lost, and
+    nothing else is. What runs must not end, or leave its workers behind, because nobody reads any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: closed on our side
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 class Repeats:
@@ -51,7 +74,7 @@ def configure(worker: str, *, human: bool | None = None, level: int = logging.IN
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(Enduring(sys.stderr)),  # type: ignore[arg-type]  # it prints only
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(worker=worker)

@@ -71,8 +71,9 @@ class _Up:
 
     async def run(self, seconds: float | None) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup: it is to outlive its terminal
+                loop.add_signal_handler(number, self._on_signal, number)
         try:
             await asyncio.to_thread(servers.start, self._settings, _say)
             self._settings = servers.resolve(self._settings)
@@ -82,7 +83,7 @@ class _Up:
                 self._children.start(Child(name, [*self._arguments, *command], environment))
             await self._addresses()
             watches = [asyncio.create_task(self._watch_servers()), asyncio.create_task(self._watch_answers())]
-            line = asyncio.create_task(StatusLine(self._settings, self._children, sys.stdout).run())
+            line = asyncio.create_task(StatusLine(self._settings, self._children, log.Enduring(sys.stdout)).run())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), seconds)
             _say("stopping")
@@ -172,7 +173,9 @@ class _Up:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    out = log.Enduring(sys.stdout)
+    out.write(f"{line}\n")
+    out.flush()
 
 
 async def _listens(port: int) -> bool:

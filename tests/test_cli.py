@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import psutil
@@ -123,15 +124,16 @@ def test_status_without_servers_says_what_is_down_and_ends_with_1(tmp_path: Path
 class Up:
     """``flowtape up --demo`` in a folder of its own."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *, out: IO[bytes] | None = None) -> None:
         self.folder, self._log = folder, folder / "up.log"
-        self.start(*arguments)
+        self._log.touch()
+        self.start(out=out)
 
-    def start(self, *arguments: str) -> None:
-        with self._log.open("ab") as out:
+    def start(self, *arguments: str, out: IO[bytes] | None = None) -> None:
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flowtape", "up", "--demo", *arguments],
-                cwd=self.folder, env={**ENVIRONMENT, "FLOWTAPE_DISK": "4GB"}, stdout=out, stderr=out,
+                cwd=self.folder, env={**ENVIRONMENT, "FLOWTAPE_DISK": "4GB"}, stdout=out or log, stderr=log,
             )  # fmt: skip
 
     def output(self) -> str:
@@ -159,6 +161,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     from flowtape.children import end_leftovers
 
+    for process in psutil.Process().children():
+        if "up" in process.cmdline():  # of a test that failed: it would start again what is ended below
+            process.kill()
+            process.wait()
     end_leftovers(tmp_path / ".flowtape")
     servers.stop(tmp_path / ".flowtape")
 
@@ -197,3 +203,15 @@ def test_up_for_a_while_ends_by_itself_and_a_killed_up_leaves_nothing_to_the_nex
     up.start("--for", "3s")
     assert up.process.wait(timeout=90) == 0
     assert not [pid for pid in orphans if psutil.pid_exists(pid)]
+
+
+def test_up_goes_on_when_nobody_reads_it_and_leaves_nothing_when_its_terminal_is_closed(folder: Path) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as out:
+        up = Up(folder, out=out)
+    os.close(reader)
+    up.until(lambda: len(up.workers()) >= 7, "workers start")
+    mine = [*up.workers().values(), *(process.pid for process in servers.running(folder / ".flowtape").values())]
+    up.process.send_signal(signal.SIGHUP)
+    assert up.process.wait(timeout=60) == 0
+    assert not [pid for pid in mine if psutil.pid_exists(pid)]
