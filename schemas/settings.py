@@ -187,6 +187,14 @@ class ConsumerSettings(_Section):
     audit: Duration = field(default_factory=lambda: _duration("5m"))
 
 
+class CascadeSettings(_Section):
+    """``[signals.cascade]``: what makes liquidations of one side a cascade."""
+
+    window: Duration = field(default_factory=lambda: _duration("10s"))
+    count: int = 5
+    value: float = 250_000.0
+
+
 class SignalsSettings(_Section):
     """``[signals]``."""
 
@@ -197,6 +205,8 @@ class SignalsSettings(_Section):
     stable: list[str] = field(default_factory=lambda: ["USD", "USDT", "USDC", "FDUSD"])
     closed: int = 200
     snapshot: Duration = field(default_factory=lambda: _duration("60s"))
+    cascade: CascadeSettings = field(default_factory=CascadeSettings)
+    open_interest: Duration = field(default_factory=lambda: _duration("5m"))
 
 
 class Settings(_Section):

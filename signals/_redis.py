@@ -67,9 +67,13 @@ class Writer:
         return Watermark(int(sequence), created.decode())
 
     async def write(
-        self, values: list[Value], members: list[Member], watermark: Watermark | None, emptied: list[bytes]
-    ) -> bool:
-        """All of it or nothing; ``emptied`` sorted sets are deleted first. False while Redis is away."""
+        self, values: list[Value], members: list[Member], watermark: Watermark | None, emptied: list[bytes],
+        others: dict[str, int] | None = None,
+    ) -> bool:  # fmt: skip
+        """All of it or nothing; ``emptied`` sorted sets are deleted first. False while Redis is away.
+
+        ``others`` are further fields of the watermark: sequences of a second and third stream.
+        """
         commands = [command(b"MULTI")]
         if emptied:
             commands.append(command(b"DEL", *emptied))
@@ -88,8 +92,9 @@ class Writer:
             commands.append(command(b"PUBLISH", key, b"%d" % sequence))
         if watermark is not None:
             sequence_text = b"%d" % watermark.sequence
+            fields = [word for name, at in (others or {}).items() for word in (name.encode(), b"%d" % at)]
             commands.append(
-                command(b"HSET", self._key, b"sequence", sequence_text, b"created", watermark.created.encode())
+                command(b"HSET", self._key, b"sequence", sequence_text, b"created", watermark.created.encode(), *fields)
             )
         commands.append(command(b"EXEC"))
         return await self._talk(commands) is not None

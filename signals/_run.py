@@ -1,10 +1,11 @@
-"""The signal worker: trades from the log, footprints, profiles and CVD to Redis, closed candles back to the log."""
+"""The signal worker: one engine over trades, one feed for each signal over the slower streams."""
 
 from __future__ import annotations
 
 import asyncio
 import time as clocks
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from redis.asyncio import Redis
 from schemas.names import WORD, signal_durable, watermark_key
 from schemas.settings import ConfigError, Settings
 from signals._board import SIGNALS
+from signals._feed import Feed
 from signals._jetstream import StreamAnswer, StreamFacts, facts
 from signals._memory import return_large_blocks
+from signals._series import plug_ins
 from signals._state import IntervalUnusable, Spans
 from signals._stream import StreamReplaced
 from signals._warm import warm_up
@@ -37,14 +40,40 @@ async def signal(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:  # fmt: skip
     """Compute the named signals (none named: all) until ``stop``. Raises ConfigError for what cannot be computed."""
-    unknown = [name for name in names if name not in SIGNALS]
+    series = plug_ins()
+    known = (*SIGNALS, *series)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {', '.join(SIGNALS)}")
+        raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {', '.join(known)}")
+    around = (settings, nats, redis, health, wall, monotonic, sleep)
+    feeds = [Feed(partial(series[name], settings), *around) for name in series if name in (names or series)]
+    folded = tuple(name for name in SIGNALS if name in (names or SIGNALS))
+    work = [asyncio.ensure_future(feed.run(stop)) for feed in feeds]
+    if folded:
+        work.append(asyncio.ensure_future(_engine(folded, stop, *around)))
+    else:
+        health.update(state="running")
+    try:
+        await asyncio.gather(*work)
+    finally:
+        # One that failed takes the process down, to be started again whole; the others may not outlive it.
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        for feed in feeds:
+            await feed.close()
+
+
+async def _engine(
+    chosen: tuple[str, ...], stop: asyncio.Event, settings: Settings, nats: Client, redis: Redis,
+    health: dict[str, Any], wall: Callable[[], int], monotonic: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> None:  # fmt: skip
+    """The signals made of trades, until ``stop``. Raises ConfigError."""
     try:
         spans = Spans(settings.signals.intervals)
     except IntervalUnusable as error:
         raise ConfigError("settings", "signals.intervals", str(error)) from error
-    chosen = tuple(name for name in SIGNALS if name in names) or SIGNALS
     consumer = signal_durable("-".join(chosen) if chosen != SIGNALS else "footprint")
     return_large_blocks()
     health.update(state="compiling")

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from schemas import time
 from signals._decode import Message
 from signals._jetstream import API, StreamAnswer, facts, request
 
@@ -38,14 +39,15 @@ class StreamReplaced(Exception):
 class Reader:
     """Messages after ``sequence``, each once, in order; of ``subjects`` alone where some are named.
 
-    ``take`` is the only thing that waits. At most ``pull`` messages and ``pull_bytes`` bytes wait here.
+    ``take`` is the only thing that waits. At most ``pull`` messages and ``pull_bytes`` bytes wait here. ``since`` (µs)
+    is where to begin by arrival while ``sequence`` is 0.
     """
 
     def __init__(
         self, nats: Client, stream: str, created: str, sequence: int, *,
-        subjects: Sequence[str] = (), pull: int = PULL, pull_bytes: int = PULL_BYTES,
+        subjects: Sequence[str] = (), since: int = 0, pull: int = PULL, pull_bytes: int = PULL_BYTES,
     ) -> None:  # fmt: skip
-        self._subjects = list(subjects)
+        self._subjects, self._since = list(subjects), since
         self._pull, self._pull_bytes = pull, pull_bytes
         self._nats = nats
         self._stream = stream
@@ -99,8 +101,7 @@ class Reader:
         name = f"reader-{secrets.token_hex(6)}"
         config: dict[str, Any] = {
             "name": name,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": self.sequence + 1,
+            **self._place(),
             "ack_policy": "none",
             "replay_policy": "instant",
             "inactive_threshold": 60_000_000_000,
@@ -114,7 +115,7 @@ class Reader:
             found = await facts(self._nats, self._stream)
             if found.created != self._created:
                 raise StreamReplaced(self._stream, found.created)
-            if found.first > self.sequence + 1:
+            if found.first > self.sequence + 1 and not self._subjects:
                 self.missing += found.first - self.sequence - 1
             info = await request(
                 self._nats, f"CONSUMER.CREATE.{self._stream}.{name}",
@@ -133,6 +134,12 @@ class Reader:
         self._heard_at = asyncio.get_running_loop().time()
         await self._ask()
         return True
+
+    def _place(self) -> dict[str, Any]:
+        """From where on."""
+        if self.sequence == 0 and self._since:
+            return {"deliver_policy": "by_start_time", "opt_start_time": time.iso(self._since)}
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": self.sequence + 1}
 
     async def _ask(self) -> None:
         """Keep at least half of ``PULL`` asked for, counting what waits here."""
