@@ -10,7 +10,7 @@ Side = Literal["buy", "sell"]
 
 SIGNALS = (
     "stack", "unfinished", "naked_poc", "divergence_bar", "divergence_reversal", "divergence_swing",
-    "absorption", "absorption_candle", "exhaustion", "sweep", "large_trade",
+    "absorption", "absorption_candle", "exhaustion", "sweep", "large_trade", "cascade",
 )  # fmt: skip
 """Every ``signal`` there is. What each means: docs/signals.md."""
 

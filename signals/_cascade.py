@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
+from schemas.detections import Detection, encode
 from schemas.events import Liquidation
-from schemas.names import signal_subject
+from schemas.names import detection_message_id, signal_subject
 from schemas.settings import CascadeSettings
 from signals._publish import Letter
 
@@ -35,12 +34,15 @@ class Cascades:
             return []
         self._until[who] = event.timestamp + self.window
         prices = [one.price for one in inside]
-        text = {
-            "exchange": event.exchange, "symbol": event.symbol, "interval": "", "timestamp": event.timestamp,
-            "side": event.side, "price": event.price, "low": min(prices), "high": max(prices),
-            "size": math.fsum(one.quantity for one in inside), "value": value, "count": len(inside),
-            "from": inside[0].timestamp, "sequence": sequence, "as_of": event.timestamp,
-        }  # fmt: skip
+        told = Detection(
+            signal=NAME, exchange=event.exchange, symbol=event.symbol, interval="", timestamp=event.timestamp,
+            # A long that is closed by force is sold.
+            side="sell" if event.side == "long" else "buy", event="seen", price=event.price, low=min(prices),
+            high=max(prices), size=math.fsum(one.quantity for one in inside), value=value, count=len(inside),
+            begin=inside[0].timestamp, sequence=sequence, as_of=event.timestamp,
+        )  # fmt: skip
         subject = signal_subject(NAME, event.exchange, event.symbol)
-        number = f"{NAME}:{event.exchange}:{event.symbol}:{event.side}:{event.timestamp}"
-        return [Letter(subject, msgspec.json.encode(text), number)]
+        number = detection_message_id(
+            NAME, event.exchange, event.symbol, "", event.timestamp, told.event, told.side, event.price
+        )
+        return [Letter(subject, encode(told), number)]

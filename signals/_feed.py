@@ -96,10 +96,10 @@ class Feed:
             batches = await asyncio.gather(*(reader.take(self._flush_s, BATCH) for reader in readers))
             for source, batch in zip(self.signal.sources(), batches, strict=True):
                 self.apply(source, batch)
+            await self._post(stop)
             # Nothing old is shown: the first flush waits until what the streams hold was read.
             behind = any(reader.pending for reader in readers)
             self._caught_up |= not behind or self._monotonic() - began > CAUGHT_UP_S_MAX
-            await self._post(stop)
             if self._caught_up:
                 await self._housekeeping(readers)
         if self._caught_up:

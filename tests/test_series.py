@@ -169,10 +169,11 @@ def test_a_cascade_is_told_once_when_count_and_value_are_reached_and_again_after
     for n in range(9):
         signal.take("liquidation", liquidation(T0 + n * 1_000_000, "long", 100 - n, 50.0, number=str(n)), n + 1)
         signal.take("liquidation", liquidation(T0 + n * 1_000_000, "long", 100 - n, 50.0, number=str(n)), n + 50)
-    assert [letter.message_id.rpartition(":")[2] for letter in signal.letters] == [str(T0 + 2_000_000)]
+    assert len(signal.letters) == 1
     told = msgspec.json.decode(signal.letters[0].payload)
+    assert (told["timestamp"], told["begin"]) == (T0 + 2_000_000, T0)
     assert signal.letters[0].subject == "sig.cascade.one.BTC-USDT-PERP"
-    assert (told["side"], told["low"], told["high"], told["count"], told["value"]) == ("long", 98.0, 100.0, 3, 150.0)
+    assert (told["side"], told["low"], told["high"], told["count"], told["value"]) == ("sell", 98.0, 100.0, 3, 150.0)
     for n in range(3):
         at = T0 + 60_000_000 + n
         signal.take("liquidation", liquidation(at, "long", 90.0, 50.0, number=f"x{n}"), 100 + n)
