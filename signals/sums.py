@@ -106,12 +106,14 @@ class SumsOverExchanges(Series):
             _, exchange, symbol, interval, _ = bytes(name).decode().split(":")
             pool = self._pools.add((exchange, symbol))
             if pool is not None and interval in self._intervals:
-                for _, score in await cache.zrange(name, 0, -1, withscores=True):
+                scored: Any = await cache.zrange(name, 0, -1, withscores=True)
+                for _, score in scored:
                     self._closed.setdefault((*pool, interval, int(score)), {})
 
     async def _sum_closed(self, cache: Redis) -> None:
         for moment in sorted(self._closed, key=lambda one: -one[3])[:CLOSED_AT_ONCE]:
-            who, interval, at = (moment[0], moment[1]), moment[2], moment[3]
+            exchange, symbol, interval, at = moment
+            who = (exchange, symbol)
             present, absent, carried = [], [], 0
             for member in self._pools.members(who):
                 name = key(footprint.NAME, *member, interval, "closed")
