@@ -9,8 +9,9 @@ import msgspec
 from producers import _binance_wire as wire
 from producers import _past
 from producers._candles import Row as Candle
-from producers._exchange import Reach, Request, Row, Setup
+from producers._exchange import Page, Reach, Recent, Request, Row, Setup
 from producers._past import Interest, Settled
+from producers._recent import forwards
 from producers._session import BaseSession
 from schemas import time
 from schemas.instruments import Instrument
@@ -50,6 +51,43 @@ def aggregates(body: bytes, request: Request, received: int, setup: Setup) -> Se
         at = it.at(a.T, received)
         rows.append(Row(a.a, at, [it.trade(feed, at, received, a.a, a.p, a.q, a.m, a.last - a.first + 1)]))
     return rows
+
+
+# --- trades by time --------------------------------------------------------------------------------------------
+def _ask_first_fill(native: str, start: int, end: int) -> Request:
+    # Fills are served by id only; an aggregate, by time too, names its first.
+    query = f"symbol={native}&startTime={-(-start // 1_000)}&limit=1"
+    return Request(f"{SPOT}/api/v3/aggTrades?{query}", 4, native, start=start, end=end)
+
+
+def _recent_fills(body: bytes, request: Request, received: int, setup: Setup) -> Page:
+    if "/aggTrades?" in request.url:
+        found = wire.decode_aggregates(body)
+        if not found or time.micros(found[0].T) >= request.end:
+            return Page((), request.start, request.end)
+        first = Reach(found[0].first + 1, 0, 0, 0)  # asked for is from just before it on
+        following = ask_fills(request.symbol, first)._replace(start=request.start, end=request.end)
+        return Page((), request.start, request.start, following)
+    rows = fills(body, request, received, setup)
+    return forwards(request, rows, full=len(rows) >= _ROWS_MAX, following=lambda row: ask_fills(
+        request.symbol, Reach(row.number + 2, 0, 0, 0)
+    ))  # fmt: skip
+
+
+def _ask_recent(native: str, start: int, end: int) -> Request:
+    query = f"symbol={native}&startTime={-(-start // 1_000)}&limit=1000"
+    return Request(f"{FUTURES}/fapi/v1/aggTrades?{query}", 20, native, start=start, end=end)
+
+
+def _recent_aggregates(body: bytes, request: Request, received: int, setup: Setup) -> Page:
+    rows = aggregates(body, request, received, setup)
+    return forwards(request, rows, full=len(rows) >= _ROWS_MAX, following=lambda row: ask_aggregates(
+        request.symbol, Reach(row.number + 2, 0, 0, 0)
+    ))  # fmt: skip
+
+
+RECENT_FILLS = Recent(request=_ask_first_fill, parse=_recent_fills)
+RECENT_AGGREGATES = Recent(request=_ask_recent, parse=_recent_aggregates)
 
 
 # --- slow channels ---------------------------------------------------------------------------------------------

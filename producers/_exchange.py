@@ -149,6 +149,33 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     newest_first: bool = False
 
 
+class Page(NamedTuple):
+    """Trades of a range of time: of ``start`` to before ``end`` these ``rows`` and those of the pages before are all.
+
+    ``following`` asks for the next page. None: what no page covers the exchange does not serve.
+    """
+
+    rows: Sequence[Row]
+    start: int
+    end: int
+    following: Request | None = None
+
+
+class Recent(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange's trades over REST by time: where ids are not dense, and before the first id that was heard.
+
+    ``request(native, start, end)`` asks for the first page of ``start`` to before ``end`` (µs), from whichever side the
+    exchange serves; ``parse`` reads a page. A row's ``number`` is its dense id, -1 where the exchange has none.
+    """
+
+    request: Callable[[str, int, int], Request]
+    parse: Callable[[bytes, Request, int, Setup], Page]
+    reach_s: float = 0.0
+    """How far back the exchange serves, ask for no more; 0: as far as it has any."""
+    rows_max: int = 0
+    """How many of the last trades the exchange serves, and no others; 0: all."""
+
+
 class Past(msgspec.Struct, frozen=True, kw_only=True):
     """A slow channel's past over REST: klines, open interest or funding, a page of a symbol at a time.
 
@@ -163,6 +190,8 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     rows_max: int
     reach_s: float = 0.0
     """How far back the exchange serves; 0: as far as it has any."""
+    reach_rows: int = 0
+    """How many of the latest rows the exchange serves; 0: all."""
     intervals: tuple[str, ...] = ()
     """Lengths of candles the exchange has, shortest first: others are made of these. Empty for other channels."""
 
@@ -240,6 +269,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     history: History | None = None
     """Trades by dense id; None where the venue has none."""
+    recent: Recent | None = None
+    """Trades by time; None where the venue has none."""
 
 
 def load(exchange: str) -> Exchange:

@@ -270,6 +270,11 @@ def past(body: bytes) -> list[PastFill]:
     return [fill for name, rows in _past(body).result.items() if name != "last" for fill in _past_fills(rows)]
 
 
+def series(body: bytes) -> list[msgspec.Raw]:
+    """Rows of ``OHLC``, under whatever name the pair has there."""
+    return [rows for name, rows in _past(body).result.items() if name != "last"]
+
+
 def problem(body: bytes) -> str | None:
     """What an error body says: Kraken sends it with status 200."""
     if not body[:40].lstrip().startswith(b'{"error"') and b'"error"' not in body[:40]:

@@ -26,17 +26,18 @@ class Interest(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """A funding rate, the time (µs) at which it was charged, and the mark price and interval where they are told."""
+    """A funding rate, the time (µs) at which it was charged, and what else is told of it."""
 
     timestamp: int
     rate: float
     mark: float | None = None
     hours: float | None = None
+    index_price: float | None = None
 
 
 def klines(
     lengths: Mapping[str, int], rows_max: int, ask: Ask, read: Callable[[bytes, Instrument], Iterable[Row]],
-    reach_s: float = 0.0,
+    reach_s: float = 0.0, reach_rows: int = 0,
 ) -> Past:  # fmt: skip
     """Candles. ``lengths``: µs by interval, shortest first; ``ask`` takes open times; ``read`` gives all rows."""
 
@@ -58,12 +59,15 @@ def klines(
         session = BaseSession(setup)
         return [kline(session, feed, received, request.interval, rows[at]) for at in sorted(rows)]
 
-    return Past(request=request, parse=parse, rows_max=rows_max, reach_s=reach_s, intervals=tuple(lengths))
+    return Past(
+        request=request, parse=parse, rows_max=rows_max, reach_s=reach_s, reach_rows=reach_rows,
+        intervals=tuple(lengths),
+    )  # fmt: skip
 
 
 def open_interest(
     every_us: int, rows_max: int, ask: Ask, read: Callable[[bytes, Instrument], Iterable[Interest]],
-    reach_s: float = 0.0,
+    reach_s: float = 0.0, reach_rows: int = 0,
 ) -> Past:  # fmt: skip
     """Open interest, of which the exchange keeps a row every ``every_us``."""
 
@@ -80,15 +84,18 @@ def open_interest(
             told.append(OpenInterest(setup.exchange, feed.symbol, slot, received, row.quantity, row.value))
         return told
 
-    return Past(request=_ranges(ask, every_us * rows_max), parse=parse, rows_max=rows_max, reach_s=reach_s)
+    ranges = _ranges(ask, every_us * rows_max)
+    return Past(request=ranges, parse=parse, rows_max=rows_max, reach_s=reach_s, reach_rows=reach_rows)
 
 
 def funding(
-    every_us: int, rows_max: int, ask: Ask, read: Callable[[bytes], Iterable[Settled]], reach_s: float = 0.0
+    every_us: int, rows_max: int, ask: Ask, read: Callable[[bytes], Iterable[Settled]], reach_s: float = 0.0,
+    reach_rows: int = 0, *, continuous: bool = False,
 ) -> Past:  # fmt: skip
     """Funding as it was charged; ``every_us`` is the shortest interval the exchange has.
 
-    The event stands at the end of its period, as the last one told live does, with ``next_funding`` that same time.
+    The event stands at the end of its period, as the last one told live does, with ``next_funding`` that same time;
+    None where funding accrues all the time.
     """
 
     def parse(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Event]:
@@ -96,17 +103,19 @@ def funding(
         for row in sorted(read(body)):
             if not request.start <= row.timestamp < request.end:
                 continue
-            if not (isfinite(row.rate) and (row.mark is None or 0.0 < row.mark < inf)):
+            if not (
+                isfinite(row.rate) and all(price is None or 0.0 < price < inf for price in (row.mark, row.index_price))
+            ):
                 raise FrameError("a funding rate or price that is not finite", body)
             # It is charged on the minute; what exchanges note is some milliseconds after it.
             charged = time.floor(row.timestamp, time.MINUTE)
             slot = time.floor(charged, setup.options.funding_every)
-            told.append(Funding(
-                setup.exchange, feed.symbol, slot, received, row.rate, row.hours, charged, row.mark, None
-            ))  # fmt: skip
+            due, marks = None if continuous else charged, (row.mark, row.index_price)
+            told.append(Funding(setup.exchange, feed.symbol, slot, received, row.rate, row.hours, due, *marks))
         return told
 
-    return Past(request=_ranges(ask, every_us * rows_max), parse=parse, rows_max=rows_max, reach_s=reach_s)
+    ranges = _ranges(ask, every_us * rows_max)
+    return Past(request=ranges, parse=parse, rows_max=rows_max, reach_s=reach_s, reach_rows=reach_rows)
 
 
 def _ranges(ask: Ask, page_us: int) -> Callable[[str, str, int, int, Setup], Request]:

@@ -271,6 +271,7 @@ _BINANCE = Exchange(
     named=wire.named_spot,
     spelled=wire.spelled_spot,
     history=History(request=past.ask_fills, parse=past.fills),
+    recent=past.RECENT_FILLS,
 )
 
 _BINANCE_FUTURES = Exchange(
@@ -305,6 +306,7 @@ _BINANCE_FUTURES = Exchange(
     named=wire.named_future,
     spelled=wire.spelled_future,
     history=History(request=past.ask_aggregates, parse=past.aggregates),
+    recent=past.RECENT_AGGREGATES,
 )
 
 EXCHANGES = (_BINANCE, _BINANCE_FUTURES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from producers import _bitget_past as past
 from producers import _bitget_wire as wire
 from producers._bitget_requests import Requests
 from producers._exchange import (
@@ -33,7 +34,7 @@ from schemas.events import Event, Side
 _V2, _V3, _REST = (
     "wss://ws.bitget.com/v2/ws/public",
     "wss://ws.bitget.com/v3/ws/public",
-    "https://api.bitget.com/api/v2",
+    past.REST,
 )
 _MARKETS = ("USDT-FUTURES", "COIN-FUTURES", "USDC-FUTURES")
 _CANDLES = {
@@ -229,7 +230,9 @@ def _live(futures: bool) -> dict[str, Channel]:
     return {
         "trades": Channel(topics=partial(_topic, futures=futures, channel="trade"), silence_s_max=900.0),
         "books": Channel(topics=partial(_book_topic, futures=futures), silence_s_max=300.0),
-        "klines": Channel(topics=partial(_kline_topics, futures=futures), silence_s_max=600.0),
+        "klines": Channel(
+            topics=partial(_kline_topics, futures=futures), silence_s_max=600.0, past=past.klines(futures=futures)
+        ),
     }
 
 
@@ -260,6 +263,7 @@ _BITGET = Exchange(
     volumes=wire.volumes,
     named=wire.named_spot,
     spelled=wire.spelled_spot,
+    recent=past.recent(futures=False),
 )
 
 _BITGET_FUTURES = Exchange(
@@ -273,7 +277,7 @@ _BITGET_FUTURES = Exchange(
         ),
         "funding": Channel(
             topics=_TICKER, silence_s_max=120.0,
-            knowledge=Poll(requests=lambda *_: _CONTRACTS, parse=_interval, every_s=3600.0),
+            knowledge=Poll(requests=lambda *_: _CONTRACTS, parse=_interval, every_s=3600.0), past=past.FUNDING,
         ),
         "open_interest": Channel(topics=_TICKER, silence_s_max=120.0),
     },
@@ -289,6 +293,7 @@ _BITGET_FUTURES = Exchange(
     volumes=wire.volumes,
     named=wire.named_future,
     spelled=wire.spelled_future,
+    recent=past.recent(futures=True),
 )  # fmt: skip
 
 EXCHANGES = (_BITGET, _BITGET_FUTURES)

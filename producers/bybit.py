@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from producers import _bybit_past as past
 from producers import _bybit_wire as wire
 from producers._exchange import (
     Channel,
@@ -36,11 +37,7 @@ from schemas.events import Event, Side
 _TOPIC = b'{"topic":"'
 _ASKED_MAX, _SYMBOLS_MAX = 100, 20_000
 _AHEAD_MAX = 7 * time.DAY
-_CANDLES = {
-    "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",
-    "720": "12h", "D": "1d", "W": "1w",
-}  # fmt: skip
-_WORDS = {interval: word for word, interval in _CANDLES.items()}
+_CANDLES = {word: interval for interval, word in past.WORDS.items()}
 _SIDES = ("Buy", "Sell")
 _OPTION = re.compile(r"-[CP](-|$)")
 
@@ -235,7 +232,7 @@ def _number(text: str | None) -> float | None:
 
 
 # --- declarations ----------------------------------------------------------------------------------------------
-_STREAM, _REST = "wss://stream.bybit.com/v5/public", "https://api.bybit.com/v5/market"
+_STREAM, _REST = "wss://stream.bybit.com/v5/public", past.REST
 
 
 def _url(native: str, spot: bool) -> str:
@@ -252,7 +249,7 @@ def _book_topic(native: str, options: Options, *, spot: bool) -> Sequence[Topic]
 
 
 def _candle_topics(native: str, options: Options, *, spot: bool) -> Sequence[Topic]:
-    words = [_WORDS[interval] for interval in options.intervals if interval in _WORDS]
+    words = [past.WORDS[interval] for interval in options.intervals if interval in past.WORDS]
     return [Topic(_url(native, spot), f"kline.{word}.{native}") for word in words]
 
 
@@ -260,7 +257,7 @@ def _channels(spot: bool) -> dict[str, Channel]:
     return {
         "trades": Channel(topics=partial(_topic, spot=spot, name="publicTrade"), silence_s_max=600.0),
         "books": Channel(topics=partial(_book_topic, spot=spot), silence_s_max=600.0),
-        "klines": Channel(topics=partial(_candle_topics, spot=spot), silence_s_max=300.0),
+        "klines": Channel(topics=partial(_candle_topics, spot=spot), silence_s_max=300.0, past=past.klines(spot=spot)),
     }
 
 
@@ -293,6 +290,7 @@ _BYBIT = Exchange(
     volumes=wire.volumes,
     named=wire.named_spot,
     spelled=wire.spelled_spot,
+    recent=past.recent(spot=True),
 )
 
 _BYBIT_FUTURES = Exchange(
@@ -302,8 +300,8 @@ _BYBIT_FUTURES = Exchange(
         **_channels(spot=False),
         "liquidations": Channel(topics=partial(_topic, spot=False, name="allLiquidation")),
         # One subscription serves both; a ticker comes several times a second.
-        "funding": Channel(topics=_TICKERS, silence_s_max=60.0),
-        "open_interest": Channel(topics=_TICKERS, silence_s_max=60.0),
+        "funding": Channel(topics=_TICKERS, silence_s_max=60.0, past=past.FUNDING),
+        "open_interest": Channel(topics=_TICKERS, silence_s_max=60.0, past=past.OPEN_INTEREST),
     },
     limits=_LIMITS,
     rest=_rest("linear", "inverse"),
@@ -311,6 +309,7 @@ _BYBIT_FUTURES = Exchange(
     volumes=wire.volumes,
     named=wire.named_contract,
     spelled=wire.spelled_contract,
+    recent=past.recent(spot=False),
 )
 
 EXCHANGES = (_BYBIT, _BYBIT_FUTURES)

@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 
 from producers import _candles
+from producers import _coinbase_past as past
 from producers import _coinbase_wire as wire
 from producers._exchange import (
     Channel,
@@ -23,10 +24,8 @@ from producers._exchange import (
     History,
     Limits,
     Options,
-    Reach,
     Request,
     Rest,
-    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -38,11 +37,10 @@ from producers._session import NAME_MAX, BaseSession
 from schemas import time
 from schemas.events import Event
 
-_SOCKET, _REST = "wss://ws-feed.exchange.coinbase.com/", "https://api.exchange.coinbase.com"
+_SOCKET, _REST = "wss://ws-feed.exchange.coinbase.com/", past.REST
 _TYPE = b'{"type":"'
 _PRODUCT = re.compile(rb'"product_id":\s*"([^"\\]{1,64})"')
 _KINDS = {"match": "trade", "last_match": "trade", "heartbeat": "trade", "snapshot": "book", "l2update": "book"}
-_INTERVALS = {word: time.duration(word) for word in ("1m", "5m", "15m", "1h", "6h", "1d")}
 _MISSING_MAX = 2
 _LEVELS_MAX = 500_000
 _HARMLESS = ("match", "last_match", "heartbeat", "subscriptions", "error")
@@ -180,27 +178,6 @@ def _topics(native: str, _: Options, *, names: tuple[str, ...]) -> Sequence[Topi
     return [Topic(_SOCKET, f"{name}:{native}") for name in names]
 
 
-def _ask_candles(native: str, interval: str, first: int, last: int) -> Request:
-    bounds = f"start={time.iso(first)[:19]}Z&end={time.iso(last)[:19]}Z"
-    granularity = _INTERVALS[interval] // time.SECOND
-    return Request(f"{_REST}/products/{native}/candles?granularity={granularity}&{bounds}", 1, native, interval)
-
-
-def _ask_trades(native: str, reach: Reach) -> Request:
-    return Request(f"{_REST}/products/{native}/trades?limit=1000&after={reach.last + 2}", 1, native)
-
-
-def _fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
-    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
-    for f in wire.decode_fills(body):
-        at = it.at_text(f.time, received)
-        if f.side not in ("buy", "sell"):
-            raise FrameError(f"side {f.side!r}")
-        # The maker's side here too.
-        rows.append(Row(f.trade_id, at, [it.trade(feed, at, received, f.trade_id, f.price, f.size, f.side == "buy")]))
-    return rows
-
-
 _COINBASE = Exchange(
     id="coinbase",
     session=Session,
@@ -208,7 +185,9 @@ _COINBASE = Exchange(
         # The heartbeat comes every second even where nothing trades.
         "trades": Channel(topics=partial(_topics, names=("matches", "heartbeat")), silence_s_max=60.0),
         "books": Channel(topics=partial(_topics, names=("level2_batch",)), silence_s_max=600.0),
-        "klines": Channel(poll=_candles.poll(_INTERVALS, 300, _ask_candles, wire.rows)),
+        "klines": Channel(
+            poll=_candles.poll(past.LENGTHS, past.ROWS_MAX, past.ask_candles, wire.rows), past=past.KLINES
+        ),
     },
     limits=Limits(
         topics_per_connection=200, topics_per_request=60, requests_per_s=4.0, connects_per_s=1.0,
@@ -221,7 +200,8 @@ _COINBASE = Exchange(
     instruments=wire.instruments,
     named=wire.named,
     spelled=wire.spelled,
-    history=History(request=_ask_trades, parse=_fills, newest_first=True),
+    history=History(request=past.ask_trades, parse=past.fills, newest_first=True),
+    recent=past.RECENT,
 )  # fmt: skip
 
 EXCHANGES = (_COINBASE,)

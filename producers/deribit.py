@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from producers import _deribit_past as past
 from producers import _deribit_wire as wire
 from producers._exchange import (
     Channel,
@@ -15,7 +16,10 @@ from producers._exchange import (
     History,
     Limits,
     Options,
+    Page,
+    Past,
     Reach,
+    Recent,
     Request,
     Rest,
     Row,
@@ -26,18 +30,16 @@ from producers._exchange import (
 )  # fmt: skip
 from producers._feeds import Feed, UnknownSymbol
 from producers._forming import Candle, Forming
+from producers._recent import forwards
 from producers._session import BaseSession, open_interest, sized
 from schemas import time
 from schemas.events import Event, Level, Side
 
-_WS, _REST = "wss://www.deribit.com/ws/api/v2", "https://www.deribit.com/api/v2/public"
+_WS, _REST = "wss://www.deribit.com/ws/api/v2", past.REST
 _CHANNEL = b'"channel":"'
 _TOO_MANY = 10028
-_RESOLUTIONS = {
-    "1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "2h": "120", "3h": "180", "6h": "360",
-    "12h": "720", "1d": "1D",
-}  # fmt: skip
-_INTERVALS = {resolution: interval for interval, resolution in _RESOLUTIONS.items()}
+_PAGE = 1_000
+_INTERVALS = {resolution: interval for interval, resolution in past.RESOLUTIONS.items()}
 _HEARTBEAT_S = 30
 
 
@@ -208,11 +210,11 @@ class Session(BaseSession):
 
 
 # --- declarations ----------------------------------------------------------------------------------------------
-def _topic(form: str, silence_s_max: float = 0.0) -> Channel:
+def _topic(form: str, silence_s_max: float = 0.0, its: Past | None = None) -> Channel:
     def topics(native: str, _: Options) -> Sequence[Topic]:
         return (Topic(_WS, form.format(native)),)
 
-    return Channel(topics=topics, silence_s_max=silence_s_max)
+    return Channel(topics=topics, silence_s_max=silence_s_max, past=its)
 
 
 def _ask_trades(native: str, reach: Reach) -> Request:
@@ -229,13 +231,29 @@ def _past(body: bytes, _: Request, received: int, setup: Setup) -> Sequence[Row]
     ]
 
 
+def _ask_recent(native: str, start: int, end: int) -> Request:
+    bounds = f"start_timestamp={start // 1_000}&end_timestamp={-(-end // 1_000)}"
+    query = f"instrument_name={native}&{bounds}&count={_PAGE}&sorting=asc"
+    return Request(f"{_REST}/get_last_trades_by_instrument_and_time?{query}", 1, native, start=start, end=end)
+
+
+def _recent(body: bytes, request: Request, received: int, setup: Setup) -> Page:
+    rows = _past(body, request, received, setup)
+
+    def following(newest: Row) -> Request:
+        query = f"instrument_name={request.symbol}&start_seq={newest.number + 1}&count={_PAGE}&sorting=asc"
+        return Request(f"{_REST}/get_last_trades_by_instrument?{query}", 1)
+
+    return forwards(request, rows, full=len(rows) >= _PAGE, following=following)
+
+
 def _book_topics(native: str, options: Options) -> Sequence[Topic]:
     depth = next((n for n in (1, 10, 20) if n >= options.book_depth), 20)
     return (Topic(_WS, f"book.{native}.none.{depth}.100ms"),)
 
 
 def _kline_topics(native: str, options: Options) -> Sequence[Topic]:
-    found = [_RESOLUTIONS[word] for word in options.intervals if word in _RESOLUTIONS]
+    found = [past.RESOLUTIONS[word] for word in options.intervals if word in past.RESOLUTIONS]
     return [Topic(_WS, f"chart.trades.{native}.{resolution}") for resolution in found]
 
 
@@ -247,8 +265,8 @@ EXCHANGES = (
             "trades": _topic("trades.{}.100ms", 1800.0),
             "liquidations": _topic("trades.{}.100ms"),
             "books": Channel(topics=_book_topics, silence_s_max=300.0),
-            "klines": Channel(topics=_kline_topics, silence_s_max=1800.0),
-            "funding": _topic("ticker.{}.agg2", 120.0),
+            "klines": Channel(topics=_kline_topics, silence_s_max=1800.0, past=past.KLINES),
+            "funding": _topic("ticker.{}.agg2", 120.0, past.FUNDING),
             "open_interest": _topic("ticker.{}.agg2", 120.0),
         },
         limits=Limits(topics_per_connection=400, topics_per_request=100, requests_per_s=2.0),
@@ -265,5 +283,6 @@ EXCHANGES = (
         named=wire.named,
         spelled=wire.spelled,
         history=History(request=_ask_trades, parse=_past),
+        recent=Recent(request=_ask_recent, parse=_recent),
     ),
 )

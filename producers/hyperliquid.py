@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from producers import _hyperliquid_past as past
 from producers import _hyperliquid_wire as wire
 from producers._exchange import (
     Channel,
@@ -14,6 +15,7 @@ from producers._exchange import (
     FrameError,
     Limits,
     Options,
+    Past,
     Request,
     Rest,
     Setup,
@@ -25,9 +27,9 @@ from producers._session import REPLAY_MAX, BaseSession, open_interest
 from schemas import time
 from schemas.events import Event
 
-_WS, _INFO = "wss://api.hyperliquid.xyz/ws", "https://api.hyperliquid.xyz/info"
+_WS, _INFO = "wss://api.hyperliquid.xyz/ws", past.INFO
 _HEAD = b'{"channel":"'
-_INTERVALS = {"1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d"}
+_INTERVALS = frozenset(past.WORDS)
 
 
 class Session(BaseSession):
@@ -133,11 +135,11 @@ class Session(BaseSession):
 
 
 # --- declarations ----------------------------------------------------------------------------------------------
-def _topic(kind: str, silence_s_max: float) -> Channel:
+def _topic(kind: str, silence_s_max: float, its: Past | None = None) -> Channel:
     def topics(coin: str, _: Options) -> Sequence[Topic]:
         return (Topic(_WS, wire.topic(kind, coin)),)
 
-    return Channel(topics=topics, silence_s_max=silence_s_max)
+    return Channel(topics=topics, silence_s_max=silence_s_max, past=its)
 
 
 def _kline_topics(coin: str, options: Options) -> Sequence[Topic]:
@@ -151,8 +153,8 @@ EXCHANGES = (
         channels={
             "trades": _topic("trades", 900.0),
             "books": _topic("l2Book", 300.0),
-            "klines": Channel(topics=_kline_topics, silence_s_max=900.0),
-            "funding": _topic("activeAssetCtx", 120.0),
+            "klines": Channel(topics=_kline_topics, silence_s_max=900.0, past=past.KLINES),
+            "funding": _topic("activeAssetCtx", 120.0, past.FUNDING),
             "open_interest": _topic("activeAssetCtx", 120.0),
         },
         # Per address: 1,000 topics, 10 connections of which 30 new ones a minute, 2,000 messages a minute.
@@ -174,5 +176,6 @@ EXCHANGES = (
         volumes=wire.volumes,
         named=wire.named,
         spelled=wire.spelled,
+        recent=past.RECENT,
     ),
 )

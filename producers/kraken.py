@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from producers import _kraken_past as past
 from producers import _kraken_wire as wire
 from producers._exchange import (
     Channel,
@@ -20,10 +21,8 @@ from producers._exchange import (
     History,
     Limits,
     Options,
-    Reach,
     Request,
     Rest,
-    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -36,14 +35,13 @@ from producers._session import NAME_MAX, BaseSession
 from schemas import time
 from schemas.events import Event, Trade
 
-_SOCKET, _REST = "wss://ws.kraken.com/v2", "https://api.kraken.com"
+_SOCKET, _REST = "wss://ws.kraken.com/v2", past.REST
 _CHANNEL = b'{"channel":"'
 _PAIR = re.compile(rb'"symbol":\s*"([^"\\]{1,64})"')
 _KINDS = {"trade": "trade", "book": "book", "ohlc": "kline"}
 _DEPTHS = (10, 25, 100, 500, 1000)
 # Kraken's weeks begin on Thursday: they are none of ours.
-_MINUTES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440}
-_INTERVALS = {minutes: word for word, minutes in _MINUTES.items()}
+_INTERVALS = {minutes: word for word, minutes in past.MINUTES.items()}
 _ASKED_MAX = 1_000
 
 
@@ -181,24 +179,7 @@ def _book_topics(native: str, options: Options) -> Sequence[Topic]:
 
 
 def _candle_topics(native: str, options: Options) -> Sequence[Topic]:
-    return [Topic(_SOCKET, f"ohlc-{_MINUTES[word]}:{native}") for word in options.intervals if word in _MINUTES]
-
-
-def _ask_trades(native: str, reach: Reach) -> Request:
-    # By time only: a millisecond early, so that the trade before the first is among them.
-    since = (reach.after - time.MILLISECOND) * 1_000
-    return Request(f"{_REST}/0/public/Trades?pair={native}&since={since}&count=1000", 1, native)
-
-
-def _past(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
-    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
-    for f in wire.past(body):
-        if f.side not in ("b", "s"):
-            raise FrameError(f"side {f.side!r}")
-        at = it.at(int(f.time * time.SECOND), received)  # what is finer is cut off, as on the socket
-        trade = it.trade(feed, at, received, f.trade_id, f.price, f.volume, f.side == "s")
-        rows.append(Row(f.trade_id, at, [trade]))
-    return rows
+    return [Topic(_SOCKET, f"ohlc-{past.MINUTES[word]}:{native}") for word in options.intervals if word in past.MINUTES]
 
 
 _KRAKEN = Exchange(
@@ -207,7 +188,7 @@ _KRAKEN = Exchange(
     channels={
         "trades": Channel(topics=lambda native, _: (Topic(_SOCKET, f"trade:{native}"),), silence_s_max=900.0),
         "books": Channel(topics=_book_topics, silence_s_max=300.0),
-        "klines": Channel(topics=_candle_topics, silence_s_max=900.0),
+        "klines": Channel(topics=_candle_topics, silence_s_max=900.0, past=past.KLINES),
     },
     limits=Limits(
         topics_per_connection=200, topics_per_request=50, requests_per_s=2.0, connects_per_s=0.25,
@@ -222,7 +203,8 @@ _KRAKEN = Exchange(
     volumes=wire.volumes,
     named=wire.named,
     spelled=wire.spelled,
-    history=History(request=_ask_trades, parse=_past),
+    history=History(request=past.ask_trades, parse=past.past),
+    recent=past.RECENT,
 )  # fmt: skip
 
 EXCHANGES = (_KRAKEN,)

@@ -14,6 +14,7 @@ from functools import partial
 import msgspec
 
 from producers import _candles
+from producers import _kraken_futures_past as past
 from producers import _kraken_futures_wire as wire
 from producers._exchange import (
     Channel,
@@ -22,7 +23,9 @@ from producers._exchange import (
     History,
     Limits,
     Options,
+    Page,
     Reach,
+    Recent,
     Request,
     Rest,
     Row,
@@ -32,11 +35,12 @@ from producers._exchange import (
 )  # fmt: skip
 from producers._feeds import UnknownSymbol
 from producers._ladder import Ladder
+from producers._recent import backwards
 from producers._session import NAME_MAX, BaseSession, open_interest, sized
 from schemas import time
 from schemas.events import Event, Liquidation, Side, Trade
 
-_SOCKET, _REST = "wss://futures.kraken.com/ws/v1", "https://futures.kraken.com"
+_SOCKET, _REST = "wss://futures.kraken.com/ws/v1", past.REST
 _FEED = b'{"feed":"'
 _KINDS = {
     "trade": "trade", "trade_snapshot": "trade", "book": "book", "book_snapshot": "book", "ticker": "funding",
@@ -44,10 +48,8 @@ _KINDS = {
 _ON_BOOK = ("fill", "liquidation")
 _OFF_BOOK = ("assignment", "termination", "block")  # they take a seq too, but never met the book
 _DATED = re.compile(r".*_\d{6}")
-_INTERVALS = {word: time.duration(word) for word in ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d")}
+_PAGE = 100
 _REFUSALS = ("subscribed_failed", "error", "alert")
-_HOURS = 1.0
-"""Funding settles every hour."""
 
 
 class Session(BaseSession):
@@ -191,7 +193,7 @@ class Session(BaseSession):
         if "funding" in wanted and it.relative_funding_rate is not None:
             ends = time.micros(it.next_funding_rate_time) if it.next_funding_rate_time else None
             rate = it.relative_funding_rate
-            events += self.funding(feed, at, received, rate, ends, it.markPrice, it.index, _HOURS)
+            events += self.funding(feed, at, received, rate, ends, it.markPrice, it.index, past.HOURS)
         feed = self.feeds.channel("open_interest")[it.product_id]
         feed.frames += 1
         if "open_interest" in wanted and it.openInterest is not None and it.markPrice is not None:
@@ -209,15 +211,17 @@ def _funding_topic(native: str, _: Options) -> Sequence[Topic]:
     return () if _DATED.fullmatch(native) else (Topic(_SOCKET, f"ticker:{native}"),)
 
 
-def _ask_candles(native: str, interval: str, first: int, last: int) -> Request:
-    bounds = f"from={first // time.SECOND}&to={last // time.SECOND}"
-    return Request(f"{_REST}/api/charts/v1/trade/{native}/{interval}?{bounds}", 5, native, interval)
-
-
 def _ask_trades(native: str, reach: Reach) -> Request:
     # By time only, a hundred before it: a millisecond late, so that the trade after the last is among them.
-    until = time.iso(reach.before + time.MILLISECOND)[:23]
-    return Request(f"{_REST}/derivatives/api/v3/history?symbol={native}&lastTime={until}Z", 10, native)
+    return _ask_before(native, reach.before + time.MILLISECOND)
+
+
+def _ask_before(native: str, until: int) -> Request:
+    return Request(f"{_REST}/derivatives/api/v3/history?symbol={native}&lastTime={time.iso(until)[:23]}Z", 10, native)
+
+
+def _ask_recent(native: str, start: int, end: int) -> Request:
+    return _ask_before(native, end + time.MILLISECOND)._replace(start=start, end=end)
 
 
 def _past(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
@@ -229,6 +233,17 @@ def _past(body: bytes, request: Request, received: int, setup: Setup) -> Sequenc
     return rows
 
 
+def _recent(body: bytes, request: Request, received: int, setup: Setup) -> Page:
+    rows = _past(body, request, received, setup)
+
+    def following(oldest: Row) -> Request:
+        # Its own time once more, as others may share it; unless that is all the page holds.
+        again = any(row.timestamp > oldest.timestamp for row in rows)
+        return _ask_before(request.symbol, oldest.timestamp + (time.MILLISECOND if again else -time.MILLISECOND))
+
+    return backwards(request, rows, full=len(rows) >= _PAGE, following=following)
+
+
 _KRAKEN_FUTURES = Exchange(
     id="kraken_futures",
     session=Session,
@@ -236,8 +251,10 @@ _KRAKEN_FUTURES = Exchange(
         "trades": Channel(topics=partial(_topic, name="trade"), silence_s_max=900.0),
         "liquidations": Channel(topics=partial(_topic, name="trade")),
         "books": Channel(topics=partial(_topic, name="book"), silence_s_max=120.0),
-        "klines": Channel(poll=_candles.poll(_INTERVALS, 1_000, _ask_candles, wire.rows)),
-        "funding": Channel(topics=_funding_topic, silence_s_max=60.0),
+        "klines": Channel(
+            poll=_candles.poll(past.LENGTHS, past.ROWS_MAX, past.ask_candles, wire.rows), past=past.KLINES
+        ),
+        "funding": Channel(topics=_funding_topic, silence_s_max=60.0, past=past.FUNDING),
         "open_interest": Channel(topics=partial(_topic, name="ticker"), silence_s_max=60.0),
     },
     limits=Limits(
@@ -254,6 +271,7 @@ _KRAKEN_FUTURES = Exchange(
     named=wire.named,
     spelled=wire.spelled,
     history=History(request=_ask_trades, parse=_past, newest_first=True),
+    recent=Recent(request=_ask_recent, parse=_recent),
 )  # fmt: skip
 
 EXCHANGES = (_KRAKEN_FUTURES,)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from producers import _okx_past as past
 from producers import _okx_wire as wire
 from producers._exchange import (
     Channel,
@@ -20,10 +21,8 @@ from producers._exchange import (
     History,
     Limits,
     Options,
-    Reach,
     Request,
     Rest,
-    Row,
     ServerTime,
     Setup,
     SubscriptionRejected,
@@ -265,7 +264,7 @@ def _position(it: wire.Detail) -> Side:
 
 # --- declarations ----------------------------------------------------------------------------------------------
 _PUBLIC, _BUSINESS = "wss://ws.okx.com:8443/ws/v5/public", "wss://ws.okx.com:8443/ws/v5/business"
-_REST = "https://www.okx.com/api/v5"
+_REST = past.REST
 
 
 def _topic(native: str, _: Options, *, url: str, name: str) -> Sequence[Topic]:
@@ -286,22 +285,7 @@ def _funding_topics(native: str, _: Options) -> Sequence[Topic]:
     return [Topic(_PUBLIC, f"{name}:{native}") for name in ("mark-price", "index-tickers", "funding-rate")]
 
 
-def _ask_trades(native: str, reach: Reach) -> Request:
-    query = f"instId={native}&type=1&after={reach.last + 2}&limit=100"
-    return Request(f"{_REST}/market/history-trades?{query}", 1, native)
-
-
-def _fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
-    it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
-    for f in wire.decode_fills(body).data:
-        at = it.at(f.ts, received)
-        if f.side not in ("buy", "sell"):
-            raise FrameError(f"side {f.side!r}")
-        rows.append(Row(f.tradeId, at, [it.fill(feed, at, received, str(f.tradeId), f.px, f.sz, f.side == "sell")]))
-    return rows
-
-
-_HISTORY = History(request=_ask_trades, parse=_fills, newest_first=True)
+_HISTORY = History(request=past.ask_trades, parse=past.fills, newest_first=True)
 
 
 def _rest(*kinds: str) -> Rest:
@@ -318,7 +302,7 @@ def _rest(*kinds: str) -> Rest:
 _LIVE = {
     "trades": Channel(topics=partial(_topic, url=_BUSINESS, name="trades-all"), silence_s_max=600.0),
     "books": Channel(topics=_book_topic, silence_s_max=600.0),
-    "klines": Channel(topics=_candle_topics, silence_s_max=300.0),
+    "klines": Channel(topics=_candle_topics, silence_s_max=300.0, past=past.KLINES),
 }
 # 480 requests an hour and connection; three topics make a symbol's funding, so none is split between connections.
 _LIMITS = Limits(topics_per_connection=240, topics_per_request=60, requests_per_s=2.0, ping=b"ping", ping_every_s=20.0)
@@ -334,6 +318,7 @@ _OKX = Exchange(
     named=wire.named_spot,
     spelled=wire.spelled_spot,
     history=_HISTORY,
+    recent=past.RECENT,
 )
 
 _OKX_FUTURES = Exchange(
@@ -343,8 +328,10 @@ _OKX_FUTURES = Exchange(
         **_LIVE,
         # At most one liquidation of a contract a second is published.
         "liquidations": Channel(topics=partial(_topic, url=_PUBLIC, name="liquidation-orders"), coverage="sampled"),
-        "funding": Channel(topics=_funding_topics, silence_s_max=120.0),
-        "open_interest": Channel(topics=partial(_topic, url=_PUBLIC, name="open-interest"), silence_s_max=300.0),
+        "funding": Channel(topics=_funding_topics, silence_s_max=120.0, past=past.FUNDING),
+        "open_interest": Channel(
+            topics=partial(_topic, url=_PUBLIC, name="open-interest"), silence_s_max=300.0, past=past.OPEN_INTEREST
+        ),
     },
     limits=_LIMITS,
     rest=_rest("SWAP", "FUTURES"),
@@ -353,6 +340,7 @@ _OKX_FUTURES = Exchange(
     named=wire.named_contract,
     spelled=wire.spelled_contract,
     history=_HISTORY,
+    recent=past.RECENT,
 )
 
 EXCHANGES = (_OKX, _OKX_FUTURES)

@@ -78,7 +78,8 @@ async def _candles(desk: Desk, query: Query) -> Any:
     """Those that open from ``startTime`` to ``endTime``, oldest first; the last may be forming."""
     one, name = _found(desk, query), query.get("granularity", "")
     # Spot's REST spells minutes and hours in its own way.
-    interval = INTERVALS.get(name) or {"1min": "1m", "5min": "5m", "15min": "15m", "1h": "1h", "4h": "4h"}.get(name)
+    minutes = {"1min": "1m", "5min": "5m", "15min": "15m", "30min": "30m", "1h": "1h", "4h": "4h"}
+    interval = INTERVALS.get(name) or minutes.get(name)
     if interval is None:
         raise _refuse("400171", "Parameter verification failed granularity")
     now, limit = desk.now_ms(), min(_CANDLES_MAX, _whole(query, "limit", 100))
@@ -92,11 +93,14 @@ async def _candles(desk: Desk, query: Query) -> Any:
 
 
 async def _fills(desk: Desk, query: Query) -> Any:
-    """The latest, newest first; before ``idLessThan`` where that is given."""
+    """The latest from ``startTime`` to ``endTime``, newest first; before ``idLessThan`` where that is given."""
     one, limit = _found(desk, query), min(_FILLS_MAX, _whole(query, "limit", 500))
     known = id_at(one.tape, desk.now_ms())
     last = min(known, _whole(query, "idLessThan", TRADE_ID + known + 1) - TRADE_ID - 1)
-    return _answer(desk, [one.print(n) | {"symbol": one.name} for n in range(last, max(0, last - limit), -1)])
+    if "endTime" in query:
+        last = min(last, id_at(one.tape, _whole(query, "endTime", 0)))
+    first = max(last - limit, id_at(one.tape, _whole(query, "startTime", START_MS) - 1))
+    return _answer(desk, [one.print(n) | {"symbol": one.name} for n in range(last, first, -1)])
 
 
 async def _interest(desk: Desk, query: Query) -> Any:

@@ -185,6 +185,7 @@ def _whole(tape: Tape, first: int, end: int) -> Ints:
 
 
 def _fold(rows: Ints) -> tuple[int, ...]:
-    high, low, sums = rows[:, HIGH].max(), rows[:, LOW].min(), rows.sum(axis=0)
-    prices = (rows[0, OPEN], high, low, rows[-1, CLOSE])
-    return tuple(int(v) for v in (*prices, sums[VOLUME], sums[BUY_VOLUME], sums[VALUE], sums[BUY_VALUE]))
+    prices = (rows[0, OPEN], rows[:, HIGH].max(), rows[:, LOW].min(), rows[-1, CLOSE])
+    # Without a limit: a day's value in the smallest units does not fit 64 bits.
+    sums = (sum(rows[:, column].tolist()) for column in (VOLUME, BUY_VOLUME, VALUE, BUY_VALUE))
+    return tuple(int(v) for v in (*prices, *sums))

@@ -64,6 +64,18 @@ async def _trades(desk: Desk, query: Query) -> Any:
     return _answer(desk, {"trades": made[::-1] if newest_first else made, "has_more": asked.stop <= last})
 
 
+async def _trades_between(desk: Desk, query: Query) -> Any:
+    """Those from ``start_timestamp`` to ``end_timestamp``: the oldest with ``sorting=asc``, else the newest."""
+    one, count = _found(desk, query), min(_TRADES_MAX, _whole(query, "count", 10))
+    now = desk.now_ms()
+    first = id_at(one.tape, _whole(query, "start_timestamp", START_MS) - 1) + 1
+    last = id_at(one.tape, min(now, _whole(query, "end_timestamp", now)))
+    asked = range(first, last + 1)
+    oldest_first = query.get("sorting", "default") == "asc"
+    shown = asked[:count] if oldest_first else asked[::-1][:count]
+    return _answer(desk, {"trades": [one.print(n) for n in shown], "has_more": len(shown) < len(asked)})
+
+
 async def _chart(desk: Desk, query: Query) -> Any:
     one, interval = _found(desk, query), RESOLUTIONS.get(query.get("resolution", ""))
     if interval is None:
@@ -108,6 +120,7 @@ ROUTES = {
     f"{_PUBLIC}/get_time": Route(_time),
     f"{_PUBLIC}/get_instruments": Route(_instruments),
     f"{_PUBLIC}/get_last_trades_by_instrument": Route(_trades),
+    f"{_PUBLIC}/get_last_trades_by_instrument_and_time": Route(_trades_between),
     f"{_PUBLIC}/get_tradingview_chart_data": Route(_chart),
     f"{_PUBLIC}/get_funding_rate_history": Route(_funding_history),
     f"{_PUBLIC}/ticker": Route(_ticker),

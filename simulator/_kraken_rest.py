@@ -56,13 +56,15 @@ async def _asset_pairs(desk: Desk, _: Query) -> dict[str, Any]:
 
 
 async def _ohlc(desk: Desk, query: Query) -> dict[str, Any]:
-    """The last 720 at most; the last one is forming."""
+    """Those that open after ``since`` (s), the last 720 at most; the last one is forming."""
     pair, now = _find(desk, query), desk.now_ms()
     interval = INTERVALS.get(int(query.get("interval", "1"))) if query.get("interval", "1").isdecimal() else None
     if pair is None or interval is None:
         return _UNKNOWN if pair is None else {"error": ["EGeneral:Invalid arguments:interval"]}
     length, last = LENGTHS[interval], floor(interval, now)
-    opens = range(last - (_ROWS_MAX - 1) * length, last + 1, length)
+    since = int(query["since"]) * 1_000 if query.get("since", "").isdecimal() else 0
+    oldest = last - (_ROWS_MAX - 1) * length
+    opens = range(max(oldest, floor(interval, max(since, oldest)) + length), last + 1, length) or range(last, last + 1)
     made = await candles(pair.tape, interval, list(opens), now, desk.breathe)
     price, quantity = pair.texts.price, pair.texts.quantity
     rows = [
@@ -70,7 +72,7 @@ async def _ohlc(desk: Desk, query: Query) -> dict[str, Any]:
          quantity(c.volume), c.trades)
         for c in made
     ]  # fmt: skip
-    return _answer({query["pair"]: rows, "last": opens[-2] // 1_000})
+    return _answer({query["pair"]: rows, "last": (opens[-1] - length) // 1_000})
 
 
 async def _trades(desk: Desk, query: Query) -> dict[str, Any]:

@@ -27,6 +27,22 @@ def test_the_matrix_has_a_row_for_every_known_exchange_and_a_column_for_every_ch
     assert [re.findall(r"`(\w+)`", row) for row in rows] == [[name] for name in sorted(EXCHANGES)]
 
 
+def test_the_table_of_history_names_what_is_declared_and_nothing_else() -> None:
+    head, _, *rows = generated.history().splitlines()
+    words = re.findall(r"\w+", head)[1:]
+    assert words == ["trades", "klines", "open_interest", "funding"]
+    for row in rows:
+        name, *cells = [cell.strip(" `") for cell in row.strip("|").split("|")]
+        exchange = every()[name]
+        assert ("by id" in cells[0], "by time" in cells[0]) == (
+            exchange.history is not None,
+            exchange.recent is not None,
+        )
+        for word, cell in zip(words[1:], cells[1:], strict=True):
+            channel = exchange.channels.get(word)
+            assert (cell != "none") == (channel is not None and channel.past is not None)
+
+
 def test_a_document_without_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="no line"):
         generated.document("# Exchanges\n")
