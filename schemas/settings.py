@@ -207,6 +207,8 @@ class SignalsSettings(_Section):
     snapshot: Duration = field(default_factory=lambda: _duration("60s"))
     cascade: CascadeSettings = field(default_factory=CascadeSettings)
     open_interest: Duration = field(default_factory=lambda: _duration("5m"))
+    indicators: list[str] = field(default_factory=lambda: ["RSI(14)", "EMA(20)", "MACD(12,26,9)"])
+    indicator_bars: int = 500
 
 
 class Settings(_Section):

@@ -47,6 +47,10 @@ async def signal(
         raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {', '.join(known)}")
     around = (settings, nats, redis, health, wall, monotonic, sleep)
     feeds = [Feed(partial(series[name], settings), *around) for name in series if name in (names or series)]
+    idle = [feed.signal.name for feed in feeds if not feed.signal.sources()]
+    if idle and names:
+        raise ConfigError("settings", f"signals.{idle[0]}", "empty: there is nothing to compute")
+    feeds = [feed for feed in feeds if feed.signal.sources()]
     folded = tuple(name for name in SIGNALS if name in (names or SIGNALS))
     work = [asyncio.ensure_future(feed.run(stop)) for feed in feeds]
     if folded:
