@@ -147,6 +147,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     request: Callable[[str, Reach], Request]
     parse: Callable[[bytes, Request, int, Setup], Sequence[Row]]
     newest_first: bool = False
+    by_time: bool = False
+    """``request`` looks at the time ``after`` only: the ids of a time are known once it was read."""
 
 
 class Page(NamedTuple):

@@ -48,10 +48,11 @@ class _Lane:
 
 
 class Lanes:
-    """Waiting events by subject; order within a subject is kept, lanes take turns."""
+    """Waiting events by subject; order within a subject is kept, lanes take turns of ``skew_us`` of event time."""
 
-    def __init__(self) -> None:
+    def __init__(self, skew_us: int = SKEW_US) -> None:
         self.waiting = 0
+        self._skew_us = skew_us
         self._tables: dict[type[Event], dict[str, _Lane]] = {}
         self._dirty: deque[_Lane] = deque()
 
@@ -79,11 +80,11 @@ class Lanes:
     def cut(self, room: int, *, together: bool) -> Iterator[Message]:
         """At most ``room`` messages, removed from their lanes: one event each, or many ``together``.
 
-        Lanes take turns within SKEW_US of the oldest waiting event, so that in the log no symbol runs far ahead of
+        Lanes take turns within the skew of the oldest waiting event, so that in the log no symbol runs far ahead of
         another: candles close by the exchange's time, and a symbol that lags behind would be late for all of them.
         """
         while room > 0 and self._dirty:
-            until = min(lane.events[0].timestamp for lane in self._dirty) + SKEW_US
+            until = min(lane.events[0].timestamp for lane in self._dirty) + self._skew_us
             for _ in range(len(self._dirty)):
                 lane = self._dirty.popleft()
                 if room > 0 and lane.events[0].timestamp <= until:

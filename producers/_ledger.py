@@ -34,6 +34,8 @@ class Ledger:
         self._changes: dict[str, Gap] = {}
         """By key: gaps whose last state the bucket does not have yet."""
         self._resumed: list[Gap] = []
+        self._known: set[str] = set()
+        """Symbols an earlier life has heard."""
 
     async def load(self) -> None:
         """Learn what an earlier life left; where that is not possible now it is tried again while running."""
@@ -46,7 +48,12 @@ class Ledger:
         """Continue a feed where an earlier life left it."""
         mark = self._cursors.marks.pop(feed.symbol, None)
         if mark is not None:
+            self._known.add(feed.symbol)
             feed.resume(mark, self._around.clock())
+
+    def fresh(self) -> list[Feed]:
+        """Feeds no earlier life has heard; none as long as that is not known."""
+        return [feed for feed in self._feeds() if feed.symbol not in self._known] if self._loaded else []
 
     def open(self, gap: Gap) -> None:
         """Tell of a new gap, and begin to fill it."""

@@ -32,6 +32,10 @@ SCAN_S = 0.25
 EVENT_BYTES = 512
 """What a waiting event costs in memory, roughly."""
 SENDING_BYTES_MAX = 1 << 20
+BULK_MESSAGES_MAX = 8
+"""Messages of history in one go: live events wait for no more than these."""
+BULK_SKEW_US = 1 << 62
+"""History comes after what it precedes, whatever is done about it: nothing is gained by taking turns."""
 _UNSENDABLE = (ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError)
 log = structlog.get_logger()
 
@@ -55,6 +59,7 @@ class Outbox:
         self._waiting_max = max(1_000, memory // EVENT_BYTES)
         self._flying_bytes_max = max(1 << 20, memory // 2)
         self._lanes, self._overflow = Lanes(), Overflow(clock)
+        self._bulk = Lanes(BULK_SKEW_US)
         self._clock_event: Clock | None = None
         self._flying: dict[int, Message] = {}
         self._flying_bytes = 0
@@ -73,6 +78,12 @@ class Outbox:
     def add(self, event: Event) -> None:
         """Take an event; it is sent within a few milliseconds if the log is there."""
         self._lanes.add(event)
+        if not self._armed:
+            self._arm()
+
+    def add_bulk(self, event: Event) -> None:
+        """Take an event of history: many go in one message, once no live event waits."""
+        self._bulk.add(event)
         if not self._armed:
             self._arm()
 
@@ -97,17 +108,18 @@ class Outbox:
     @property
     def idle(self) -> bool:
         """Whether everything added was acknowledged."""
-        return not (self._lanes.waiting or self._flying or self._spool.unread or self._clock_event)
+        waiting = self._lanes.waiting + self._bulk.waiting
+        return not (waiting or self._flying or self._spool.unread or self._clock_event)
 
     def fence(self) -> Callable[[], bool]:
         """Whether everything added before this call is in the log, or named in a gap event that is."""
-        left, number = self._lanes.fence(), -1
+        left, bulk_left, number = self._lanes.fence(), self._bulk.fence(), -1
 
         def passed() -> bool:
             nonlocal number
             if number < 0:
                 # What is being cut is neither waiting nor in flight for a moment.
-                if self._cutting or self._spool.unread or self._overflow.waiting or not left():
+                if self._cutting or self._spool.unread or self._overflow.waiting or not (left() and bulk_left()):
                     return False
                 number = self._number
             return not self._flying or next(iter(self._flying)) > number
@@ -117,8 +129,8 @@ class Outbox:
     def health(self) -> dict[str, Any]:
         """Counters and gauges."""
         return self.counts | {
-            "waiting": self._lanes.waiting, "in_flight": len(self._flying), "spool_bytes": self._spool.bytes,
-            "connected": int(self._nats.is_connected),
+            "waiting": self._lanes.waiting + self._bulk.waiting, "in_flight": len(self._flying),
+            "spool_bytes": self._spool.bytes, "connected": int(self._nats.is_connected),
         }  # fmt: skip
 
     # --- out ---------------------------------------------------------------------------------------------------
@@ -178,9 +190,9 @@ class Outbox:
         self._cutting = True
         await self._send()
         self._cutting = False
-        if self._lanes.waiting:
-            if self._lanes.waiting > self._waiting_max or self._spool.unread:
-                self._to_spool()
+        if self._lanes.waiting > self._waiting_max or (self._lanes.waiting and self._spool.unread):
+            self._to_spool()
+        if self._lanes.waiting or self._bulk.waiting:
             self._arm()
 
     async def _send(self) -> None:
@@ -194,6 +206,9 @@ class Outbox:
         waiting, room = self._lanes.waiting, self._room()
         for message in self._lanes.cut(room, together=waiting > min(self._together_above, room)):
             await self._publish(self._launch(message), message)
+        if not self._lanes.waiting:
+            for message in self._bulk.cut(min(self._room(), BULK_MESSAGES_MAX), together=True):
+                await self._publish(self._launch(message), message)
         if self._clock_event is not None and not self._lanes.waiting and self._room() > 0:
             message, self._clock_event = single(self._clock_event), None
             await self._publish(self._launch(message), message)
@@ -275,11 +290,12 @@ class Outbox:
         self._drop(message, "refused")
 
     def _to_spool(self) -> None:
-        for message in self._lanes.cut(1 << 30, together=True):
-            if self._spool.append(message):
-                self.counts["spooled"] += message.count
-            else:
-                self._drop(message, "spool_full")
+        for lanes in (self._lanes, self._bulk):
+            for message in lanes.cut(1 << 30, together=True):
+                if self._spool.append(message):
+                    self.counts["spooled"] += message.count
+                else:
+                    self._drop(message, "spool_full")
 
     def _drop(self, message: Message, cause: str) -> None:
         self.counts["dropped"] += message.count

@@ -14,6 +14,7 @@ from producers._claim import claim
 from producers._connection import Connection, Surroundings, backoff_s
 from producers._exchange import Channel, Options, Setup, directory, load
 from producers._feeds import Feed, Feeds
+from producers._first import FirstTrades
 from producers._holes import gaps
 from producers._ledger import Ledger
 from producers._outbox import Outbox
@@ -21,6 +22,7 @@ from producers._polling import Polling
 from producers._registry import Registry, fetch, near, trading
 from producers._rest import RestClient, RestError, redirected
 from producers._revisions import Revisions
+from producers._slow import Slow
 from producers._spool import Spool
 from schemas import time
 from schemas.events import Clock
@@ -57,13 +59,27 @@ class Worker:
             nats, spool, memory=settings.producer.memory, clock=around.clock, monotonic=around.monotonic,
             sleep=around.sleep,
         )  # fmt: skip
-        self._sink = Revisions(self._outbox) if "klines" in self._channels else self._outbox
+        revisions = Revisions(self._outbox)
+        # The hot path stays free of what only the slow channels need.
+        self._sink = revisions if any(channel.past for channel in self._channels.values()) else self._outbox
         self._rest = RestClient(
             self._declared.rest, self._its.rest_url, data / "budget", clock=around.clock, sleep=around.sleep
         )  # fmt: skip
         self._registry = Registry(nats, exchange, around.clock)
         follows = "trades" in self._channels
         self._ledger = Ledger(self._declared, self._setup, nats, self._rest, self._outbox, around) if follows else None
+        history, self._first = self._declared.history, None
+        if self._ledger is not None and history is not None and settings.trades.backfill:
+            self._first = FirstTrades(
+                history, self._setup, nats, self._rest, self._outbox, around, back_us=settings.trades.backfill,
+                feeds=self._ledger.fresh, opened=self._ledger.open,
+            )  # fmt: skip
+        self._slow = None
+        if self._sink is revisions:
+            self._slow = Slow(
+                self._channels, self._setup, nats, self._rest, self._outbox, revisions, around,
+                natives=lambda: self._natives, connected=self._connected, back_us=settings.klines.backfill,
+            )  # fmt: skip
         self._natives: list[str] = []
         self._connections: list[Connection] = []
         self._polls: list[Polling] = []
@@ -84,7 +100,11 @@ class Worker:
                         await self._ledger.load()
                         tasks.create_task(self._ledger.run())
                         tasks.create_task(self._ledger.fill())
+                    if self._slow is not None:
+                        await self._slow.start(tasks)
                     self._reconcile(tasks)
+                    if self._first is not None:
+                        tasks.create_task(self._first.run())
                     tasks.create_task(self._refresh(tasks))
                 tasks.create_task(self._tick())
                 for word, channel in self._channels.items():
@@ -95,8 +115,10 @@ class Worker:
             self._outbox.stop()
             await asyncio.gather(outbox, return_exceptions=True)
             await self._outbox.close(CLOSE_S_MAX)
-            if self._ledger is not None:
-                await self._ledger.close()
+            closing: tuple[Ledger | FirstTrades | Slow | None, ...] = (self._ledger, self._first, self._slow)
+            for its in closing:
+                if its is not None:
+                    await its.close()
             await self._rest.close()
             self._claim.release()
             self._report()
@@ -218,6 +240,9 @@ class Worker:
                 (self._ledger.open if self._ledger is not None else self._outbox.add)(gap)
             self._report()
 
+    def _connected(self) -> bool:
+        return any(connection.state["connected"] for connection in self._connections)
+
     def _report(self) -> None:
         feeds = [feed for feed in self._setup.feeds.all() if feed.channel in self._channels]
         states = [connection.state for connection in self._connections]
@@ -232,6 +257,8 @@ class Worker:
             rejected=[topic for state in states for topic in state["rejected"]][:20],
             silent={topic: s for state in states for topic, s in state["silent"].items()},
             gaps=self._ledger.health() if self._ledger is not None else {},
+            backfill=its.summary() if (its := self._slow or self._first) is not None else "",
+            history=its.health() if its is not None else {},
             polls={polling.name: polling.counts for polling in self._polls},
         )  # fmt: skip
 

@@ -203,7 +203,7 @@ _KRAKEN = Exchange(
     volumes=wire.volumes,
     named=wire.named,
     spelled=wire.spelled,
-    history=History(request=past.ask_trades, parse=past.past),
+    history=History(request=past.ask_trades, parse=past.past, by_time=True),
     recent=past.RECENT,
 )  # fmt: skip
 

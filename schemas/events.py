@@ -81,6 +81,8 @@ class Kline(msgspec.Struct, tag_field="kind", tag="kline", gc=False):
     source: Source
     revision: int = 0
     """0 for the first content, +1 for each different one; at equal revision the later ``received`` wins."""
+    aggregated_from: str = ""
+    """The interval it was made of where the exchange has none of this length; empty where it has."""
 
 
 class OpenInterest(msgspec.Struct, tag_field="kind", tag="open_interest", gc=False):

@@ -142,6 +142,20 @@ def payload(events: Sequence[Event]) -> bytes:
     return b"\n".join(map(encode, events))
 
 
+REVISED = "revised"
+"""In place of a symbol: the corrected candles of an exchange. No symbol is written in small letters."""
+
+
+def past_prefix(exchange: str) -> str:
+    """``past.binance``, followed by a symbol: which part of its slow series is in the log."""
+    return f"past.{exchange}"
+
+
+def first_prefix(exchange: str) -> str:
+    """``first.binance``, followed by a symbol: how far the trades before its first start were read."""
+    return f"first.{exchange}"
+
+
 # --- Redis -----------------------------------------------------------------------------------------------------
 KEY_HEALTH = "health"
 

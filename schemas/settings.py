@@ -128,6 +128,12 @@ class KlinesSettings(_Section):
     poll: Duration = field(default_factory=lambda: _duration("10s"))
 
 
+class TradesSettings(_Section):
+    """``[trades]``."""
+
+    backfill: Duration = field(default_factory=lambda: _duration("4h"))
+
+
 class PollSettings(_Section):
     """``[poll]``."""
 
@@ -222,6 +228,7 @@ class Settings(_Section):
     web: WebSettings = field(default_factory=WebSettings)
     exchanges: dict[str, ExchangeSettings] = {}
     klines: KlinesSettings = field(default_factory=KlinesSettings)
+    trades: TradesSettings = field(default_factory=TradesSettings)
     poll: PollSettings = field(default_factory=PollSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     streams: StreamsSettings = field(default_factory=StreamsSettings)

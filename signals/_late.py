@@ -32,7 +32,7 @@ from signals._state import State
 from signals._write import DECIMALS_MAX
 
 GridOf = Callable[[int, int, float, float], None]
-MARKS_MAX = 10_000
+MARKS_MAX = 50_000
 
 
 class Mark(NamedTuple):

@@ -16,7 +16,7 @@ from nats.js.errors import NoKeysError
 
 from producers._run import produce
 from schemas.names import BUCKET_CURSORS, BUCKET_INSTRUMENTS
-from schemas.settings import ExchangeSettings, Settings
+from schemas.settings import Duration, ExchangeSettings, Settings, TradesSettings
 from simulator._candles import aggregate_at, id_at
 from simulator._deribit_streams import TRADE_ID
 from simulator._faults import Active, Fault, Kind
@@ -44,7 +44,11 @@ class Scene:
         self.symbols = [tape.listing.canonical for tape in self.desk.tapes.values()]
         urls = {"ws_url": f"ws://127.0.0.1:{port}/{exchange}", "rest_url": f"http://127.0.0.1:{port}/{exchange}"}
         its = ExchangeSettings(symbols=self.symbols, channels=["trades"], **urls)
-        self.settings = Settings(data_dir=str(folder / f"data-{exchange}"), exchanges={exchange: its})
+        self.settings = Settings(
+            data_dir=str(folder / f"data-{exchange}"),
+            exchanges={exchange: its},
+            trades=TradesSettings(backfill=Duration(0)),
+        )  # fmt: skip
         self.health: dict[str, Any] = {}
 
     @contextlib.asynccontextmanager

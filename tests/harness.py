@@ -31,6 +31,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("FLOWTAPE_")},
         "FLOWTAPE_DATA_DIR": f'"{settings.data_dir}"',
         "FLOWTAPE_DISK": "4GB",
+        "FLOWTAPE_TRADES_BACKFILL": "off",
         "FLOWTAPE_NATS_URL": settings.nats.url,
         "FLOWTAPE_QUESTDB_HTTP": settings.questdb.http,
         "FLOWTAPE_QUESTDB_PG": settings.questdb.pg,

@@ -26,7 +26,7 @@ from producers._run import LIVE
 from producers._spool import Spool
 from producers._worker import Worker
 from schemas.events import Gap, Trade
-from schemas.settings import ExchangeSettings, Settings
+from schemas.settings import Duration, ExchangeSettings, Settings, TradesSettings
 from tests.accounting import Account, account, of_log, trades_of
 from tests.conftest import Stack
 from tests.consuming import consuming, new_symbol, publish, rows, until_rows
@@ -59,7 +59,9 @@ class Course:
         self.nats, self.venue = nats, venue
         urls = {"ws_url": f"ws://127.0.0.1:{venue.port}", "rest_url": f"http://127.0.0.1:{venue.port}"}
         its = ExchangeSettings(symbols=["BTC-USDT"], channels=["trades"], **urls)
-        self._settings = Settings(data_dir=str(folder / "data"), exchanges={"binance": its})
+        self._settings = Settings(
+            data_dir=str(folder / "data"), exchanges={"binance": its}, trades=TradesSettings(backfill=Duration(0))
+        )
 
     async def live(
         self, sent: Sequence[int], settled: Callable[[dict[str, Any]], bool], *, frozen: bool = False

@@ -20,7 +20,7 @@ from producers._run import LIVE
 from producers._worker import Worker
 from schemas.events import Gap
 from schemas.instruments import Instrument
-from schemas.settings import ExchangeSettings, Settings
+from schemas.settings import Duration, ExchangeSettings, Settings, TradesSettings
 from tests.accounting import account, newest, of_log
 from tests.filling import Venue
 from tests.producing import NOW, nats_server, surroundings, trade, until
@@ -135,7 +135,9 @@ async def _verdict(venue: Venue, folder: Path) -> tuple[Gap, Any]:
         async with venue.open():
             urls = {"ws_url": f"ws://127.0.0.1:{venue.port}", "rest_url": f"http://127.0.0.1:{venue.port}"}
             its = ExchangeSettings(symbols=["BTC-USDT"], channels=["trades"], **urls)
-            settings = Settings(data_dir=str(folder / "data"), exchanges={"binance": its})
+            settings = Settings(
+                data_dir=str(folder / "data"), exchanges={"binance": its}, trades=TradesSettings(backfill=Duration(0))
+            )
             stop, health = asyncio.Event(), dict[str, Any]()
             around = surroundings("websockets", stop)
             worker = Worker("binance", LIVE, "produce", settings, client, around, health)

@@ -21,7 +21,7 @@ from producers._rest import RestClient, RestError, redirected
 from producers._run import klines, produce
 from schemas.events import Clock, OpenInterest, decode_any
 from schemas.instruments import Instrument, decode
-from schemas.settings import ConfigError, Duration, ExchangeSettings, PollSettings, Settings
+from schemas.settings import ConfigError, Duration, ExchangeSettings, PollSettings, Settings, TradesSettings
 from tests.producing import NOW, frame, nats_server, stored, trade_ids, until
 
 LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -101,7 +101,7 @@ def _settings(venue: Venue, folder: Path, exchange: str = "binance", **its: Any)
     urls = {"ws_url": f"ws://127.0.0.1:{venue.port}", "rest_url": f"http://127.0.0.1:{venue.port}"}
     return Settings(
         data_dir=str(folder / "data"), exchanges={exchange: ExchangeSettings(**its, **urls)},
-        poll=PollSettings(open_interest=Duration(1_000_000)),
+        poll=PollSettings(open_interest=Duration(1_000_000)), trades=TradesSettings(backfill=Duration(0)),
     )  # fmt: skip
 
 
