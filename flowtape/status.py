@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import redis.asyncio as aioredis
@@ -50,10 +51,18 @@ def _servers(settings: Settings, problems: list[str]) -> dict[str, Any]:
     shown = {}
     for name, url in urls.items():
         alive = state[name].alive() if name in state else False
-        shown[name] = {"url": str(url), "embedded": name in embedded} | ({"alive": alive} if name in embedded else {})
+        shown[name] = {"url": _shown(url), "embedded": name in embedded} | (
+            {"alive": alive} if name in embedded else {}
+        )
         if name in embedded and not alive:
             problems.append(f"{name} is not running")
     return shown
+
+
+def _shown(url: str) -> str:
+    """The address without a login: what is shown may be seen by many."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 async def _log(settings: Settings, problems: list[str]) -> dict[str, Any]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import NamedTuple
 
 import msgspec
 import pytest
 import redis.asyncio as aioredis
 
-from consumers._questdb import query
+from consumers._questdb import Questdb, query
+from flowtape import bus
 from schemas.candles import FootprintCandle
-from schemas.time import MINUTE
+from schemas.events import Book, Funding, Gap, Kline, Liquidation, OpenInterest, Trade, encode
+from schemas.names import HEADER_ORIGIN, HEADER_REASON, dead_subject
+from schemas.time import HOUR, MINUTE
 from tests.conftest import Stack
-from tests.webbing import EXCHANGE, MINUTES, SYMBOL, serving, story, tell
+from tests.harness import eventually
+from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, serving, story, tell
 from web.profile import Profile
 
 WHO = {"exchange": EXCHANGE, "symbol": SYMBOL}
-HOUR = 3_600_000_000
 
 
 class Told(NamedTuple):
@@ -30,9 +32,8 @@ class Told(NamedTuple):
 
 @pytest.fixture(scope="module")
 def told(migrated: Stack, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    start = (time.time_ns() // 1000 - 6 * HOUR) // HOUR * HOUR
-    asyncio.run(tell(migrated, tmp_path_factory.mktemp("story"), start))
-    return Told(migrated, start)
+    asyncio.run(tell(migrated, tmp_path_factory.mktemp("story"), START))
+    return Told(migrated, START)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ async def test_named_profiles_are_the_keys_of_redis(site, told: Told) -> None:
     await cache.aclose()
 
 
-@pytest.mark.parametrize("symbol", [SYMBOL, "btc-usd", "XBT/USD", "xbt/usd", "BTC/USD"])
+@pytest.mark.parametrize("symbol", [SYMBOL, "btc-usdt", "BTCUSDT", "btcusdt", "BTC/USDT"])
 async def test_a_symbol_may_be_spelled_as_the_exchange_or_ccxt_does(site, symbol: str) -> None:
     body = await site.ok("/api/candles", exchange=EXCHANGE, symbol=symbol, limit=1)
     assert [candle["symbol"] for candle in body["candles"]] == [SYMBOL]
@@ -132,7 +133,7 @@ async def test_instruments_say_which_have_a_footprint(site) -> None:
     body = await site.ok("/api/instruments", exchange=EXCHANGE)
     (listed,) = [each for each in body["instruments"] if each["symbol"] == SYMBOL]
     assert listed["live"]
-    assert listed["instrument"]["exchange_symbol"] == "XBT/USD"
+    assert listed["instrument"]["exchange_symbol"] == "BTCUSDT"
     assert "1m" in body["intervals"]
 
 
@@ -170,3 +171,119 @@ async def test_probes_answer(site) -> None:
     for path in ("/livez", "/readyz"):
         async with site.client.get(site.url + path) as answer:
             assert answer.status == 200
+
+
+ROWS = {
+    "/api/trades": ("trades", Trade), "/api/liquidations": ("liquidations", Liquidation), "/api/book": ("books", Book),
+    "/api/klines": ("klines", Kline), "/api/open_interest": ("open_interest", OpenInterest),
+    "/api/funding": ("funding", Funding), "/api/gaps": ("gaps", Gap),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ROWS)
+async def test_rows_come_back_as_the_events_that_were_published(site, told: Told, path: str) -> None:
+    key, kind = ROWS[path]
+    ask = {"from_": told.start, "to": told.start + MINUTES * MINUTE}
+    rows = await paged(site, path, key, limit=50, **ask)
+    assert [msgspec.convert(row, kind) for row in rows] == [e for e in story(told.start) if type(e) is kind]
+
+
+async def test_pages_never_cut_rows_of_one_microsecond_apart(site, told: Told) -> None:
+    forward = await paged(site, "/api/trades", "trades", limit=7, from_=told.start, to=told.start + 20 * MINUTE)
+    back = await paged(site, "/api/trades", "trades", limit=7, to=told.start + 20 * MINUTE)
+    assert [row["trade_id"] for row in forward] == [str(n) for n in range(60)]
+    assert back[-60:] == forward
+
+
+async def test_gaps_and_liquidations_may_be_asked_of_everything(site, told: Told) -> None:
+    gaps = (await site.ok("/api/gaps", status="open", from_=told.start))["gaps"]
+    assert {(gap["exchange"], gap["symbol"]) for gap in gaps} >= {(EXCHANGE, SYMBOL)}
+    assert (await site.ok("/api/gaps", exchange=EXCHANGE, status="filled", from_=told.start))["gaps"] == []
+    status, body = await site.get("/api/gaps", symbol=SYMBOL)
+    assert (status, body["error"]["code"]) == (400, "invalid_parameter")
+
+
+async def test_completeness_is_the_table(site, told: Told) -> None:
+    questdb = Questdb(told.stack.questdb_pg)
+    values = f"'{SYMBOL}', '{EXCHANGE}', 'trades', {told.start}, 3600000000, 10, 8, 1, 1, 0, {told.start}"
+    await questdb.fetch(f"INSERT INTO completeness VALUES ({values})")
+
+    async def shown():
+        return (await site.ok("/api/completeness", exchange=EXCHANGE, from_=told.start))["completeness"]
+
+    (slot,) = await eventually(shown, "the row is visible")
+    assert (slot["expected"], slot["present"], slot["missing"], slot["nonexistent"]) == (10, 8, 1, 1)
+    await questdb.close()
+
+
+async def test_health_is_what_status_shows_and_names_no_login(site, told: Told) -> None:
+    body = await site.ok("/api/health")
+    assert {"servers", "workers", "streams", "consumers", "tables", "lag", "dead_letters", "ok"} <= set(body)
+    assert "@" not in "".join(server["url"] for server in body["servers"].values())
+
+
+async def test_the_document_describes_every_path_and_the_answers_fit_it(site, told: Told) -> None:
+    document = await site.ok("/api/openapi.json")
+    assert document["openapi"].startswith("3.1")
+    assert {"/api/footprint", "/api/dead/requeue", "/udf/history", "/aggr/products"} <= set(document["paths"])
+    for path, methods in document["paths"].items():
+        if path.startswith("/api/") and "get" in methods:
+            required = [p["name"] for p in methods["get"]["parameters"] if p["required"]]
+            body = await site.ok(path, **{name: WHO[name] for name in required})
+            check(methods["get"]["responses"]["200"]["content"]["application/json"]["schema"], body, document)
+    async with site.client.get(site.url + "/reference.html") as page:
+        text = await page.text()
+    assert all(f"<code>{path}</code>" in text for path in document["paths"] if "{" not in path)
+    assert "<script" not in text
+
+
+def check(schema, value, document) -> None:
+    """What of JSON Schema the document uses."""
+    if not isinstance(schema, dict):
+        return
+    if "$ref" in schema:
+        check(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], value, document)
+    elif "anyOf" in schema:
+        for each in schema["anyOf"]:
+            try:
+                check(each, value, document)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError(f"{value!r} is none of {schema['anyOf']}")
+    elif schema.get("type") == "array":
+        assert isinstance(value, list)
+        for item in value:
+            check(schema.get("items"), item, document)
+    elif schema.get("type") == "object":
+        assert isinstance(value, dict)
+        for name in schema.get("required", ()):
+            assert name in value, name
+        for name, inner in schema.get("properties", {}).items():
+            if name in value:
+                check(inner, value[name], document)
+    elif "type" in schema:
+        kinds = {"integer": int, "number": (int, float), "string": str, "boolean": bool, "null": type(None)}
+        assert isinstance(value, kinds[schema["type"]]), (schema, value)
+
+
+async def test_a_dead_letter_is_shown_and_a_second_try_puts_its_event_into_the_log(site, told: Told) -> None:
+    admin = await bus.connect(told.stack.settings, "admin")
+    context = admin.jetstream()
+    event = story(told.start)[0]
+    headers = {HEADER_REASON: "no room", HEADER_ORIGIN: "MD_TRADE:1"}
+    evil = b'{"kind":"trade","x":"<img src=x onerror=alert(1)>"}'
+    for data in (evil, encode(event)):
+        answer = await context.publish(dead_subject("trade", EXCHANGE), data, headers=headers)
+    letters = (await site.ok("/api/dead", exchange=EXCHANGE, kind="trade", limit=2))["letters"]
+    assert [letter["sequence"] for letter in letters] == [answer.seq, answer.seq - 1]
+    assert letters[0]["reason"] == "no room"
+    assert letters[1]["data"] == evil.decode()
+    before = (await context.stream_info("MD_TRADE")).state.messages
+    for sequence, status in ((answer.seq - 1, 409), (answer.seq, 200), (answer.seq, 404)):
+        async with site.client.post(f"{site.url}/api/dead/requeue?sequence={sequence}") as tried:
+            assert tried.status == status
+    assert (await context.stream_info("MD_TRADE")).state.messages == before + 1
+    async with site.client.get(f"{site.url}/api/dead/requeue?sequence={answer.seq}") as tried:
+        assert tried.status == 405
+    await admin.close()

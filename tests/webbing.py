@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
@@ -19,6 +20,7 @@ from schemas.events import Book, Clock, Funding, Gap, Kline, Liquidation, OpenIn
 from schemas.instruments import Instrument
 from schemas.names import BUCKET_INSTRUMENTS, HEADER_ID, STREAMS, event_message_id, event_subject, payload
 from schemas.settings import load
+from schemas.time import HOUR
 from signals import _run as signals_run
 from tests.harness import eventually
 from web._run import web_server
@@ -79,7 +81,9 @@ async def serving(stack, data_dir, text="[web]\nport = 0", **more):
         await cache.aclose()
 
 
-EXCHANGE, SYMBOL = "sim_kraken", "BTC-USD"
+EXCHANGE, SYMBOL = "sim_bybit", "BTC-USDT"
+START = (time.time_ns() // 1000 - 6 * HOUR) // HOUR * HOUR
+"""The same for all test files of a run, so that the story is there once."""
 MINUTES = 260
 """More than Redis keeps, so that the oldest candles are in the tables alone."""
 
@@ -115,7 +119,9 @@ async def tell(stack, data_dir, start):
     own = msgspec.structs.replace(stack.settings, data_dir=str(data_dir))
     cache = aioredis.Redis.from_url(own.redis.url, socket_timeout=5)
     await cache.flushdb()
-    entry = Instrument(EXCHANGE, SYMBOL, "XBT/USD", "BTC", "USD", "USD", "spot", False, 1.0, 0.5, 0.0001, valid_from=1)
+    entry = Instrument(
+        EXCHANGE, SYMBOL, "BTCUSDT", "BTC", "USDT", "USDT", "spot", False, 1.0, 0.5, 0.0001, valid_from=1
+    )
     bucket = await context.key_value(BUCKET_INSTRUMENTS)
     await bucket.put(f"{EXCHANGE}.{SYMBOL}", instruments.encode(entry))
     for event in story(start):

@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from web import _static
+from web import _reference, _static
 from web._desk import Desk
-from web._endpoint import Endpoint, parse
+from web._endpoint import Endpoint, Route, parse
 from web._errors import ApiError, response
 from web._guard import BODY_BYTES_MAX, Guard, preflight
 from web._socket import Sockets
@@ -26,11 +27,10 @@ _log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def endpoints() -> list[Endpoint]:
-    """Every endpoint file of this folder."""
+def declared(word: str) -> list[Any]:
+    """What the files of this folder declare as ``word``: ENDPOINTS or ROUTES."""
     files = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-    modules = [import_module(f"web.{name}") for name in files]
-    return [module.ENDPOINT for module in modules if hasattr(module, "ENDPOINT")]
+    return [each for name in files for each in getattr(import_module(f"web.{name}"), word, ())]
 
 
 def application(desk: Desk, guard: Guard, sockets: Sockets) -> web.Application:
@@ -41,7 +41,11 @@ def application(desk: Desk, guard: Guard, sockets: Sockets) -> web.Application:
         ("GET", "/readyz", _readyz(desk)),
         ("GET", "/ws", sockets.handle),
     ]
-    routes += [("GET", endpoint.path, _api(desk, endpoint)) for endpoint in endpoints()]
+    endpoints, others = declared("ENDPOINTS"), declared("ROUTES")
+    routes += [(endpoint.method, endpoint.path, _api(desk, endpoint)) for endpoint in endpoints]
+    routes += [("GET", route.path, _other(desk, route)) for route in others]
+    document = _reference.openapi(endpoints, others)
+    routes += [("GET", path, _fixed(*made)) for path, made in _reference.pages(document).items()]
     routes += [("GET", path, _page(file)) for path, file in _static.listed().items()]
     for method, path, handler in routes:
         app.router.add_route(method, path, handler)
@@ -91,6 +95,26 @@ def _api(desk: Desk, endpoint: Endpoint) -> Handler:
         return web.Response(
             body=msgspec.json.encode(found), content_type="application/json", headers={"Cache-Control": "no-store"}
         )
+
+    return handle
+
+
+def _other(desk: Desk, route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(HANDLE_S_MAX):
+                return await route.handle(desk, request)
+        except TimeoutError:
+            return route.failed(ApiError(504, "timeout", f"not done within {HANDLE_S_MAX:.0f} s; ask for less"))
+        except ApiError as error:
+            return route.failed(error)
+
+    return handle
+
+
+def _fixed(body: bytes, kind: str) -> Handler:
+    async def handle(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": "no-cache"})
 
     return handle
 

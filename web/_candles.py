@@ -11,14 +11,14 @@ from web._cache import timestamp_of
 from web._desk import END, Desk, Window
 
 T = TypeVar("T")
-SPAN_MAX = 40 * time.DAY
-"""Time one page reads from the tables at most."""
 
 
 class Source(NamedTuple, Generic[T]):
     """How a candle of Redis becomes a ``T``, and how candles in [begin, end) are made of the tables."""
 
     table: str
+    span_max: int
+    """µs one page reads from the tables at most."""
     fresh: Callable[[bytes], T]
     stored: Callable[[int, int], Awaitable[list[T]]]
 
@@ -44,7 +44,7 @@ class Series(Generic[T]):
         oldest = timestamp_of(texts[0]) if texts else min(where.end, self._floor(self._desk.clock()) + self._length)
         missing = limit - len(found)
         if missing and self._length % time.MINUTE == 0:
-            span = min(missing * self._length, SPAN_MAX // self._length * self._length or self._length)
+            span = min(missing * self._length, self._source.span_max // self._length * self._length or self._length)
             begin = max(self._floor(oldest + self._length - 1) - span, self._ceiling(where.begin))
             if begin < oldest:
                 found = await self._source.stored(begin, oldest) + found
@@ -79,7 +79,7 @@ class Series(Generic[T]):
         begin, found = self._ceiling(where.begin), list[T]()
         if begin < min(edge, where.end) and self._length % time.MINUTE == 0:
             begin = await self._after(begin, min(edge, where.end))
-            span = min(limit * self._length, SPAN_MAX // self._length * self._length or self._length)
+            span = min(limit * self._length, self._source.span_max // self._length * self._length or self._length)
             end = min(begin + span, edge, self._ceiling(where.end))
             found = await self._source.stored(begin, end)
             if begin < end < min(edge, where.end):

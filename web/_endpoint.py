@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from aiohttp import web
 from msgspec import Meta, field
 
 from schemas import time
-from web._errors import ApiError
+from web._errors import ApiError, response
 
 if TYPE_CHECKING:
     from web._desk import Desk
@@ -53,6 +54,13 @@ class SpanOfSymbol(Span, kw_only=True):
     symbol: SymbolText
 
 
+class SpanOfSome(Span, kw_only=True):
+    """A part of the series of one instrument, of an exchange's or of all."""
+
+    exchange: Annotated[str, Meta(description="Only this exchange's", max_length=40)] = ""
+    symbol: Annotated[str, Meta(description="Only this symbol; needs `exchange`", max_length=60)] = ""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """One path of the API. ``handle`` gets the desk and the checked query, and returns what is encoded as JSON."""
@@ -63,6 +71,17 @@ class Endpoint:
     answer: Any
     """Type of the answer, for the document."""
     handle: Callable[[Desk, Any], Awaitable[Any]]
+    method: str = "GET"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path whose requests and answers another program has laid down. ``failed`` says an error its way."""
+
+    path: str
+    summary: str
+    handle: Callable[[Desk, web.Request], Awaitable[web.Response]]
+    failed: Callable[[ApiError], web.Response] = response
 
 
 def parse(kind: type[Query], parameters: Mapping[str, str], names: list[str]) -> Any:

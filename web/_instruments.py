@@ -15,6 +15,12 @@ from web._errors import ApiError
 EVERY_S, MISSED_EVERY_S = 60.0, 5.0
 
 
+def check_exchange(exchange: str) -> None:
+    """Raises ApiError 404 for an id no exchange has."""
+    if exchange != ALL and exchange.removeprefix(SIMULATED) not in EXCHANGES:
+        raise ApiError(404, "unknown_exchange", f"{exchange!r}: known are {', '.join(EXCHANGES)}")
+
+
 class Instruments(Grids):
     """Newest version of each instrument, and whose spelling a symbol is."""
 
@@ -39,10 +45,20 @@ class Instruments(Grids):
             self._read_at = self._monotonic()
             await self._registry.read(self)
 
+    async def of(self, exchange: str, symbol: str) -> tuple[str, str]:
+        """Exchange and symbol for a statement, '' for all. Raises ApiError."""
+        if not exchange and not symbol:
+            return "", ""
+        if not exchange:
+            raise ApiError(400, "invalid_parameter", "symbol: needs exchange")
+        if not symbol:
+            check_exchange(exchange)
+            return exchange, ""
+        return exchange, await self.canonical(exchange, symbol)
+
     async def canonical(self, exchange: str, symbol: str) -> str:
         """Our spelling of ``symbol``. Raises ApiError 404 where it can be none."""
-        if exchange != ALL and exchange.removeprefix(SIMULATED) not in EXCHANGES:
-            raise ApiError(404, "unknown_exchange", f"{exchange!r}: known are {', '.join(EXCHANGES)}")
+        check_exchange(exchange)
         await self.refresh()
         found = self._find(exchange, symbol)
         if found is None and self.newest.keys().isdisjoint({(exchange, symbol)}):
@@ -54,10 +70,14 @@ class Instruments(Grids):
             return symbol.upper()
         raise ApiError(404, "unknown_symbol", f"{exchange} has no {symbol!r}")
 
+    def spelled(self, exchange: str, text: str) -> str | None:
+        """The symbol that ``exchange`` itself spells ``text``, in any case."""
+        return self._own.get((exchange, text.upper()))
+
     def _find(self, exchange: str, symbol: str) -> str | None:
         if (exchange, symbol.upper()) in self.newest:
             return symbol.upper()
-        if own := self._own.get((exchange, symbol.upper())):
+        if own := self.spelled(exchange, symbol):
             return own
         if "/" in symbol:
             try:

@@ -25,12 +25,30 @@ from web._stored import Renderer
 from web._tables import Tables
 
 STOP_S_MAX = 3.0
+STATUS_AGE_S = 1.0
 _log = structlog.get_logger()
 
 
 def clock() -> int:
     """Now, in µs since the epoch."""
     return time.time_ns() // 1000
+
+
+class Lately:
+    """What ``collect`` gave at most STATUS_AGE_S ago: many may ask, one is asked."""
+
+    def __init__(self, collect: Callable[[], Awaitable[dict[str, Any]]], monotonic: Callable[[], float]) -> None:
+        self._collect, self._monotonic = collect, monotonic
+        self._turn = asyncio.Lock()
+        self._at, self._found = -STATUS_AGE_S, dict[str, Any]()
+
+    async def get(self) -> dict[str, Any]:
+        """It, collected again if it is older."""
+        async with self._turn:
+            if self._monotonic() - self._at >= STATUS_AGE_S:
+                self._found = await self._collect()
+                self._at = self._monotonic()
+            return self._found
 
 
 async def web_server(
@@ -41,7 +59,10 @@ async def web_server(
     """Serve until ``stop``. ``status`` gives what ``flowtape status`` shows, ``connect`` a login by role."""
     bound = listening(settings)
     tables = Tables(settings.questdb)
-    desk = Desk(settings, tables, Cache(cache), Instruments(nats, monotonic), nats, clock, status, connect, Renderer())
+    desk = Desk(
+        settings, tables, Cache(cache), Instruments(nats, monotonic), nats, clock, Lately(status, monotonic).get,
+        connect, Renderer(),
+    )  # fmt: skip
     hub = Hub(cache)
     sockets = Sockets(hub, nats, clock)
     runner = web.AppRunner(

@@ -105,7 +105,8 @@ class _Session:
         try:
             order = _order(text)
         except msgspec.DecodeError as error:
-            return await self._send(body("invalid_message", str(error)))
+            await self._send(body("invalid_message", str(error)))
+            return
         match order.op:
             case "subscribe":
                 keys = [key for key in dict.fromkeys(order.keys) if await self._subscribed(key, order.since)]

@@ -13,9 +13,9 @@ from web._errors import ApiError
 
 FOLDER = Path(__file__).resolve().parent / "static"
 _TYPES = {
-    ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png",
-    ".ico": "image/x-icon", ".json": "application/json", ".woff2": "font/woff2", ".mp3": "audio/mpeg",
-    ".wav": "audio/wav",
+    ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css",
+    ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon", ".json": "application/json",
+    ".woff2": "font/woff2", ".mp3": "audio/mpeg", ".wav": "audio/wav",
 }  # fmt: skip
 _TEXT = ("text/", "application/json", "image/svg")
 

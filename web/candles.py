@@ -7,12 +7,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from schemas import time
 from web._candles import Series, Source
 from web._desk import Desk, window
 from web._endpoint import Endpoint, SpanOfSymbol
 from web._stored import heads
 
 DIGITS = 12
+SPAN_MAX = 400 * time.DAY
 
 
 class Candle(msgspec.Struct):
@@ -73,7 +75,7 @@ async def candles_of(desk: Desk, ask: Ask) -> Answer:
             for head in await heads(desk.tables, ask.exchange, symbol, begin, end, length)
         ]  # fmt: skip
 
-    series = Series(desk, ask.exchange, symbol, ask.interval, Source("candles", _decode, stored))
+    series = Series(desk, ask.exchange, symbol, ask.interval, Source("candles", SPAN_MAX, _decode, stored))
     return Answer(*await series.page(window(ask), ask.limit))
 
 
@@ -82,4 +84,4 @@ def _plain(value: float) -> float:
     return round(value, DIGITS)
 
 
-ENDPOINT = Endpoint("/api/candles", "Candles of ours, with delta", Ask, Answer, candles_of)
+ENDPOINTS = (Endpoint("/api/candles", "Candles of ours, with delta", Ask, Answer, candles_of),)

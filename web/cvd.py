@@ -37,4 +37,4 @@ async def handle(desk: Desk, ask: Ask) -> dict[str, Any]:
     return {"now": msgspec.Raw(now) if now else None, "series": series, "next": page.next}
 
 
-ENDPOINT = Endpoint("/api/cvd", "Cumulative volume delta", Ask, Answer, handle)
+ENDPOINTS = (Endpoint("/api/cvd", "Cumulative volume delta", Ask, Answer, handle),)

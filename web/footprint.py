@@ -7,11 +7,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from schemas import time
 from schemas.candles import FootprintCandle
 from web._candles import Series, Source
 from web._desk import Desk, window
 from web._endpoint import Endpoint, SpanOfSymbol
 from web._stored import heads, price_rows
+
+SPAN_MAX = 40 * time.DAY
 
 
 class Ask(SpanOfSymbol, kw_only=True):
@@ -42,9 +45,9 @@ async def handle(desk: Desk, ask: Ask) -> dict[str, Any]:
         return [desk.renderer.candle(prefix, head, rows[head.timestamp], step)
                 for head in candles if head.timestamp in rows]  # fmt: skip
 
-    series = Series(desk, ask.exchange, symbol, ask.interval, Source("footprints", msgspec.Raw, stored))
+    series = Series(desk, ask.exchange, symbol, ask.interval, Source("footprints", SPAN_MAX, msgspec.Raw, stored))
     candles, following = await series.page(window(ask), ask.limit)
     return {"candles": candles, "next": following}
 
 
-ENDPOINT = Endpoint("/api/footprint", "Footprint candles: volume by price row and aggressor", Ask, Answer, handle)
+ENDPOINTS = (Endpoint("/api/footprint", "Footprint candles: volume by price row and aggressor", Ask, Answer, handle),)

@@ -53,4 +53,4 @@ async def handle(desk: Desk, ask: Ask) -> Any:
     return Answer(listed, desk.settings.signals.intervals)
 
 
-ENDPOINT = Endpoint("/api/instruments", "Instruments, and which of them have a footprint", Ask, Answer, handle)
+ENDPOINTS = (Endpoint("/api/instruments", "Instruments, and which of them have a footprint", Ask, Answer, handle),)

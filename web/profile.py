@@ -81,4 +81,4 @@ async def _span(desk: Desk, exchange: str, symbol: str, begin: int, end: int) ->
     return desk.renderer.profile(prefix, every, step, begin, end, found[0].sequence, found[0].as_of)
 
 
-ENDPOINT = Endpoint("/api/profile", "Volume profile of a named range or a span", Ask, Profile, handle)
+ENDPOINTS = (Endpoint("/api/profile", "Volume profile of a named range or a span", Ask, Profile, handle),)
