@@ -219,14 +219,36 @@ def consume(settings: Settings, words: tuple[str, ...]) -> int:
 @command(cli)
 @click.argument("names", nargs=-1)
 def signal(settings: Settings, names: tuple[str, ...]) -> int:
-    """Compute footprints, profiles and CVD from the log into Redis."""
+    """Compute signals from the log into Redis: all built-in ones, those named, or one of your own.
+
+    \b
+    flowtape signal
+    flowtape signal liquidations funding
+    flowtape signal new pressure      write a signal of your own, with its test
+    flowtape signal pressure          run it, in a process of its own
+    """
     from flowtape import worker
     from signals import _run
 
+    if names[:1] == ("new",):
+        return _new_signal(settings, names[1:])
     return worker.run(
         settings, "signal", "-".join(("signal", *names)),
         lambda nats, cache, stop, health: _run.signal(list(names), settings, nats, cache, stop, health),
     )  # fmt: skip
+
+
+def _new_signal(settings: Settings, names: tuple[str, ...]) -> int:
+    from signals._own_new import write
+
+    if len(names) != 1:
+        raise ConfigError("command line", "signal new", "takes one name")
+    folder = settings.signals.folder or "my_signals"
+    for file in write(names[0], folder):
+        click.echo(f"wrote {file}")
+    if not settings.signals.folder:
+        click.echo(f'add to flowtape.toml, under [signals]:  folder = "{folder}"')
+    return 0
 
 
 @command(cli)

@@ -215,6 +215,7 @@ class SignalsSettings(_Section):
     open_interest: Duration = field(default_factory=lambda: _duration("5m"))
     indicators: list[str] = field(default_factory=lambda: ["RSI(14)", "EMA(20)", "MACD(12,26,9)"])
     indicator_bars: int = 500
+    folder: str = ""
 
 
 class Settings(_Section):

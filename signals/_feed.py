@@ -120,6 +120,7 @@ class Feed:
 
     def apply(self, source: Source, batch: list[Message]) -> None:
         """Take in the events of messages, in order; what is none is counted."""
+        found = []
         for message in batch:
             for line in message.payload.split(b"\n"):
                 try:
@@ -128,9 +129,11 @@ class Feed:
                     self.bad += bool(line.strip())
                     continue
                 if is_named_well(event):
-                    self.signal.take(source.word, event, message.sequence)
+                    found.append((event, message.sequence))
                 else:
                     self.bad += 1
+        if found:
+            self.signal.take_many(source.word, found)
 
     async def _post(self, stop: asyncio.Event) -> None:
         """Publish what was found; after a start without what the log was told before."""

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from schemas.names import WORD, signal_durable, watermark_key
 from schemas.settings import ConfigError, Settings
+from signals import _own_run, own
 from signals._board import SIGNALS
 from signals._feed import Feed
 from signals._jetstream import StreamAnswer, StreamFacts, facts
@@ -39,13 +40,22 @@ async def signal(
     *, wall: Callable[[], int] = _wall, monotonic: Callable[[], float] = clocks.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:  # fmt: skip
-    """Compute the named signals (none named: all) until ``stop``. Raises ConfigError for what cannot be computed."""
-    series = plug_ins()
+    """Compute the named signals (none named: all built-in ones) until ``stop``.
+
+    Raises ConfigError for what cannot be computed.
+    """
+    series, owned = plug_ins(), own.names(settings)
     known = (*SIGNALS, *series)
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in (*known, *owned)]
     if unknown:
-        raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {', '.join(known)}")
+        told = ", ".join((*known, *owned))
+        raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {told}")
     around = (settings, nats, redis, health, wall, monotonic, sleep)
+    if mine := [name for name in names if name not in known]:
+        if len(names) > 1:
+            raise ConfigError("command line", "signal", f"{mine[0]!r} is your own: it runs in a process of its own")
+        await _own_run.run(mine[0], owned[mine[0]], stop, *around)
+        return
     feeds = [Feed(partial(series[name], settings), *around) for name in series if name in (names or series)]
     idle = [feed.signal.name for feed in feeds if not feed.signal.sources()]
     if idle and names:

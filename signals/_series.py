@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -85,6 +85,11 @@ class Series(ABC):
     @abstractmethod
     def take(self, word: str, event: Any, sequence: int) -> None:
         """One event of a source, or of a table with sequence 0."""
+
+    def take_many(self, word: str, batch: Sequence[tuple[Any, int]]) -> None:
+        """Events of a source with their sequences, in order."""
+        for event, sequence in batch:
+            self.take(word, event, sequence)
 
     @abstractmethod
     def known(self) -> Iterable[tuple[str, ...]]:
