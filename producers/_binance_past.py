@@ -16,10 +16,15 @@ from producers._session import BaseSession
 from schemas import time
 from schemas.instruments import Instrument
 
-SPOT, FUTURES = "https://api.binance.com", "https://fapi.binance.com"
+SPOT, FUTURES, COINS = "https://api.binance.com", "https://fapi.binance.com", "https://dapi.binance.com"
 _WORDS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")
 _LENGTHS = {word: time.duration(word) for word in _WORDS}
 _ROWS_MAX = 1_000
+
+
+def futures(native: str) -> str:
+    """Where a contract's endpoints are: those settled in their coin have a host of their own."""
+    return f"{COINS}/dapi/v1" if wire.is_coin(native) else f"{FUTURES}/fapi/v1"
 
 
 # --- trades by id ----------------------------------------------------------------------------------------------
@@ -32,7 +37,7 @@ def ask_fills(native: str, reach: Reach) -> Request:
 def ask_aggregates(native: str, reach: Reach) -> Request:
     """Futures: aggregates from just before the first id on."""
     query = f"symbol={native}&fromId={max(reach.first - 1, 0)}&limit=1000"
-    return Request(f"{FUTURES}/fapi/v1/aggTrades?{query}", 20, native)
+    return Request(f"{futures(native)}/aggTrades?{query}", 20, native)
 
 
 def fills(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Row]:
@@ -49,7 +54,7 @@ def aggregates(body: bytes, request: Request, received: int, setup: Setup) -> Se
     it, feed, rows = BaseSession(setup), setup.feeds.channel("trades")[request.symbol], list[Row]()
     for a in wire.decode_aggregates(body):
         at = it.at(a.T, received)
-        rows.append(Row(a.a, at, [it.trade(feed, at, received, a.a, a.p, a.q, a.m, a.last - a.first + 1)]))
+        rows.append(Row(a.a, at, [it.numbered(feed, at, received, a.a, a.p, a.q, a.m, a.last - a.first + 1)]))
     return rows
 
 
@@ -76,7 +81,7 @@ def _recent_fills(body: bytes, request: Request, received: int, setup: Setup) ->
 
 def _ask_recent(native: str, start: int, end: int) -> Request:
     query = f"symbol={native}&startTime={-(-start // 1_000)}&limit=1000"
-    return Request(f"{FUTURES}/fapi/v1/aggTrades?{query}", 20, native, start=start, end=end)
+    return Request(f"{futures(native)}/aggTrades?{query}", 20, native, start=start, end=end)
 
 
 def _recent_aggregates(body: bytes, request: Request, received: int, setup: Setup) -> Page:
@@ -119,6 +124,24 @@ def _candles(body: bytes, _: Instrument) -> list[Candle]:
     ]
 
 
+def _coin_candles(body: bytes, instrument: Instrument) -> list[Candle]:
+    """The volume is contracts, and what is the quote volume elsewhere is coins."""
+    return [
+        row._replace(volume=row.value or 0.0, value=row.volume * instrument.contract_size)
+        for row in _candles(body, instrument)
+    ]
+
+
+def _coin_interests(body: bytes, instrument: Instrument) -> list[Interest]:
+    """Of the perpetual contract: dated ones are asked for by a quarter that their names do not tell."""
+    if instrument.kind != "perpetual":
+        return []
+    return [
+        Interest(time.micros(it.timestamp), it.sumOpenInterestValue, it.sumOpenInterest * instrument.contract_size)
+        for it in _decode_interests(body)
+    ]
+
+
 def _interests(body: bytes, _: Instrument) -> list[Interest]:
     return [
         Interest(time.micros(it.timestamp), it.sumOpenInterest, it.sumOpenInterestValue)
@@ -147,7 +170,7 @@ def _ask_candles(native: str, interval: str, first: int, last: int) -> Request:
     rows = (last - first) // _LENGTHS[interval] + 1
     weight = 1 if rows < 100 else 2 if rows < 500 else 5
     query = f"symbol={native}&interval={interval}&{_between(first, last)}&limit={rows}"
-    return Request(f"{FUTURES}/fapi/v1/klines?{query}", weight)
+    return Request(f"{futures(native)}/klines?{query}", weight)
 
 
 # These two have limits of their own, 1,000 and 500 requests in five minutes: as much weight keeps to them.
@@ -156,11 +179,24 @@ def _ask_interests(native: str, _: str, first: int, last: int) -> Request:
     return Request(f"{FUTURES}/futures/data/openInterestHist?{query}", 12)
 
 
+def _ask_coin_interests(native: str, _: str, first: int, last: int) -> Request:
+    query = f"pair={native.partition('_')[0]}&contractType=PERPETUAL&period=5m&{_between(first, last)}&limit=500"
+    return Request(f"{COINS}/futures/data/openInterestHist?{query}", 12)
+
+
 def _ask_rates(native: str, _: str, first: int, last: int) -> Request:
-    return Request(f"{FUTURES}/fapi/v1/fundingRate?symbol={native}&{_between(first, last)}&limit=1000", 24)
+    return Request(f"{futures(native)}/fundingRate?symbol={native}&{_between(first, last)}&limit=1000", 24)
 
 
 SPOT_KLINES = _past.klines(_LENGTHS, _ROWS_MAX, _ask_spot_candles, _candles)
-KLINES = _past.klines(_LENGTHS, _ROWS_MAX, _ask_candles, _candles)
-OPEN_INTEREST = _past.open_interest(5 * time.MINUTE, 500, _ask_interests, _interests, reach_s=30 * 86_400.0)
+_USD_KLINES = _past.klines(_LENGTHS, _ROWS_MAX, _ask_candles, _candles)
+# No more than 200 days at once.
+_COIN_KLINES = _past.klines(_LENGTHS, _ROWS_MAX, _ask_candles, _coin_candles, page_us_max=196 * time.DAY)
+KLINES = _past.either(wire.is_coin, _COIN_KLINES, _USD_KLINES)
+_MONTH_S = 30 * 86_400.0
+OPEN_INTEREST = _past.either(
+    wire.is_coin,
+    _past.open_interest(5 * time.MINUTE, 500, _ask_coin_interests, _coin_interests, _MONTH_S),
+    _past.open_interest(5 * time.MINUTE, 500, _ask_interests, _interests, _MONTH_S),
+)
 FUNDING = _past.funding(time.HOUR, 1_000, _ask_rates, _rates)

@@ -181,6 +181,9 @@ class _Symbol(msgspec.Struct):
     status: str = "TRADING"
     contractType: str = ""
     marginAsset: str = ""
+    contractSize: float = 0.0
+    """Dollars of a contract, of those settled in their coin."""
+    contractStatus: str = ""
     filters: list[_Filter] = []
 
 
@@ -203,6 +206,19 @@ _QUOTES = (
 _FUTURES_QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "USD1", "BTC")
 
 
+_COIN = re.compile(r"([A-Z0-9]{1,20})USD_(?:PERP|\d{6})")
+
+
+def is_coin(native: str) -> bool:
+    """Whether a contract is settled in its own coin (COIN-M)."""
+    return _COIN.fullmatch(native) is not None
+
+
+def contract_dollars(base: str) -> float:
+    """Dollars of a contract settled in its coin, by what the exchange has always had."""
+    return 100.0 if base == "BTC" else 10.0
+
+
 def instruments(body: bytes) -> list[Instrument]:
     """Instruments of ``exchangeInfo``, spot or futures; those whose names leave the charset are left out."""
     found = []
@@ -215,9 +231,13 @@ def instruments(body: bytes) -> list[Instrument]:
             )  # fmt: skip
         except symbols.SymbolError:
             continue
-        status = "trading" if it.status == "TRADING" else it.status.lower()
+        status = (it.contractStatus or it.status).lower()
+        size = it.contractSize or plain.contract_size
         found.append(
-            msgspec.structs.replace(plain, tick_size=tick or None, quantity_step=step or None, status=status)
+            msgspec.structs.replace(
+                plain, tick_size=tick or None, quantity_step=None if plain.inverse else step or None, status=status,
+                contract_size=size,
+            )
         )  # fmt: skip
     return found
 
@@ -234,7 +254,9 @@ def named_spot(native: str) -> Instrument | None:
 
 
 def named_future(native: str) -> Instrument | None:
-    """``BTCUSDT`` or ``BTCUSDT_261225`` by the quote list; nothing else (COIN-M counts contracts)."""
+    """``BTCUSDT``, ``BTCUSDT_261225`` by the quote list; ``BTCUSD_PERP``, ``BTCUSD_261225`` settled in the coin."""
+    if coin := _COIN.fullmatch(native):
+        return _derivative(native, coin[1], "USD", coin[1])
     match = re.fullmatch(r"([^_]+)(?:_\d{6})?", native)
     pair = symbols.split_by_quote(match[1], _FUTURES_QUOTES) if match else None
     return _derivative(native, *pair, pair[1]) if pair else None
@@ -247,7 +269,9 @@ def spelled_spot(symbol: str) -> str | None:
 
 
 def spelled_future(symbol: str) -> str | None:
-    """``BTC-USDT-PERP`` is ``BTCUSDT``, ``BTC-USDT-20261225`` is ``BTCUSDT_261225``."""
+    """``BTC-USDT-PERP`` is ``BTCUSDT``, ``BTC-USDT-20261225`` is ``BTCUSDT_261225``; of coins ``BTCUSD_PERP``."""
+    if inverse := re.fullmatch(r"([A-Z0-9]+)-USD-\1-(PERP|20\d{6})", symbol):
+        return f"{inverse[1]}USD_{inverse[2] if inverse[2] == 'PERP' else inverse[2][2:]}"
     match = re.fullmatch(r"([A-Z0-9]+)-([A-Z0-9]+)-(PERP|20\d{6})", symbol)
     if match is None or match[2] not in _FUTURES_QUOTES:
         return None
@@ -260,10 +284,13 @@ def _spot(native: str, base: str, quote: str) -> Instrument:
 
 
 def _derivative(native: str, base: str, quote: str, settle: str) -> Instrument:
-    expiry = native.partition("_")[2]
+    expiry = native.partition("_")[2].removeprefix("PERP")
     symbol = symbols.derivative(base, quote, settle, f"20{expiry}" if expiry else None)
-    return Instrument("", symbol, native, symbols.coin(base), symbols.coin(quote), symbols.coin(settle),
-                      "future" if expiry else "perpetual")  # fmt: skip
+    plain = Instrument("", symbol, native, symbols.coin(base), symbols.coin(quote), symbols.coin(settle),
+                       "future" if expiry else "perpetual")  # fmt: skip
+    if settle != base:
+        return plain
+    return msgspec.structs.replace(plain, inverse=True, contract_size=contract_dollars(base))
 
 
 class _OpenInterest(msgspec.Struct):
@@ -277,6 +304,12 @@ class _FundingInfo(msgspec.Struct):
     fundingIntervalHours: float
 
 
+class _Premium(msgspec.Struct):
+    symbol: str
+    markPrice: float
+
+
+decode_premiums = msgspec.json.Decoder(list[_Premium], strict=False).decode
 decode_open_interest = msgspec.json.Decoder(_OpenInterest, strict=False).decode
 decode_funding_info = msgspec.json.Decoder(list[_FundingInfo], strict=False).decode
 _problem = msgspec.json.Decoder(Problem).decode

@@ -56,6 +56,8 @@ class Directory:
         """By canonical symbol."""
         self.hours: dict[str, float] = {}
         """Funding interval by exchange symbol, where it is known."""
+        self.marks: dict[str, float] = {}
+        """Mark price by exchange symbol, where a channel needs it to tell coins from contracts."""
         self.complete = False
         """Whether the exchange itself has answered: only then may a symbol be called unknown."""
         self._named, self._spelled = named, spelled

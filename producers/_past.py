@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, isfinite
 from typing import NamedTuple
 
+import msgspec
+
 from producers._candles import SETTLE_US, Row, kline
 from producers._exchange import FrameError, Past, Request, Setup
 from producers._session import BaseSession
@@ -37,14 +39,14 @@ class Settled(NamedTuple):
 
 def klines(
     lengths: Mapping[str, int], rows_max: int, ask: Ask, read: Callable[[bytes, Instrument], Iterable[Row]],
-    reach_s: float = 0.0, reach_rows: int = 0,
+    reach_s: float = 0.0, reach_rows: int = 0, page_us_max: int = 1 << 62,
 ) -> Past:  # fmt: skip
     """Candles. ``lengths``: µs by interval, shortest first; ``ask`` takes open times; ``read`` gives all rows."""
 
     def request(native: str, interval: str, start: int, end: int, _: Setup) -> Request:
         length = lengths[interval]
         first = time.floor(start + length - 1, length)
-        stop = min(end, first + rows_max * length)
+        stop = min(end, first + min(rows_max * length, page_us_max))
         asked = ask(native, interval, first, max(first, time.floor(stop - 1, length)))
         return asked._replace(symbol=native, interval=interval, start=start, end=stop)
 
@@ -63,6 +65,18 @@ def klines(
         request=request, parse=parse, rows_max=rows_max, reach_s=reach_s, reach_rows=reach_rows,
         intervals=tuple(lengths),
     )  # fmt: skip
+
+
+def either(picks: Callable[[str], bool], one: Past, other: Past) -> Past:
+    """``one`` for the natives it ``picks``, ``other`` for all else, such as those of another host."""
+
+    def request(native: str, interval: str, start: int, end: int, setup: Setup) -> Request:
+        return (one if picks(native) else other).request(native, interval, start, end, setup)
+
+    def parse(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Event]:
+        return (one if picks(request.symbol) else other).parse(body, request, received, setup)
+
+    return msgspec.structs.replace(other, request=request, parse=parse)
 
 
 def open_interest(

@@ -89,13 +89,27 @@ class BaseSession:
         )  # fmt: skip
 
     def fill(
-        self, feed: Feed, timestamp: int, received: int, name: str, price: float, size: float, sold: bool
-    ) -> Trade:
+        self, feed: Feed, timestamp: int, received: int, name: str, price: float, size: float, sold: bool,
+        fills: int = 1,
+    ) -> Trade:  # fmt: skip
         """A trade by the exchange's own id, its ``size`` in the exchange's unit (``sized``)."""
         quantity, value = sized(feed, price, size, "trade")
         if _ID.fullmatch(name) is None:  # it becomes part of a message header
             raise FrameError(f"impossible trade id {name[:NAME_MAX]!r}", kind="trade")
-        return Trade(self.exchange, feed.symbol, timestamp, received, name, price, quantity, value, sold)
+        if not 0 < fills < 1 << 31:
+            raise FrameError(f"impossible fills {fills}", kind="trade")
+        return Trade(self.exchange, feed.symbol, timestamp, received, name, price, quantity, value, sold, fills)
+
+    def numbered(
+        self, feed: Feed, timestamp: int, received: int, number: int, price: float, size: float, sold: bool,
+        fills: int = 1,
+    ) -> Trade:  # fmt: skip
+        """As ``trade``; the ``size`` of an inverse contract is in contracts."""
+        if not feed.instrument.inverse:
+            return self.trade(feed, timestamp, received, number, price, size, sold, fills)
+        if not 0 <= number < 1 << 63:
+            raise FrameError(f"impossible trade id {number}", kind="trade")
+        return self.fill(feed, timestamp, received, str(number), price, size, sold, fills)
 
     def forced(
         self, feed: Feed, timestamp: int, received: int, name: str, side: Side, price: float, size: float,

@@ -1,4 +1,4 @@
-"""Binance spot and USD-M futures.
+"""Binance spot and futures, those settled in dollars (USD-M) and those in their coin (COIN-M).
 
 ``m`` (buyer is maker) is the aggressor's side already. A trade's id unit is the one the venue's REST history
 returns: the trade id ``t`` on spot, the aggregate id ``a`` on futures; ``decode`` reads both on both.
@@ -31,7 +31,8 @@ from producers._exchange import (
     Topic,
 )  # fmt: skip
 from producers._feeds import Feed, UnknownSymbol
-from producers._session import BaseSession, open_interest
+from producers._ladder import in_base
+from producers._session import BaseSession, open_interest, sized
 from schemas import time
 from schemas.events import Event, Side, Trade
 
@@ -139,14 +140,14 @@ class Session(BaseSession):
         feed.frames += 1
         timestamp = self.at(it.T, received)
         # An off-book print takes an id too, so continuity sees it before it is dropped.
-        trade = self.trade(feed, timestamp, received, it.t, it.p, it.q, it.m) if it.X in _ON_BOOK else None
+        trade = self.numbered(feed, timestamp, received, it.t, it.p, it.q, it.m) if it.X in _ON_BOOK else None
         return _followed(feed, it.t, timestamp, received, trade)
 
     def _aggregate(self, it: wire.Aggregate, received: int) -> Sequence[Event]:
         feed = self._aggregates[it.s]
         feed.frames += 1
         timestamp = self.at(it.T, received)
-        trade = self.trade(feed, timestamp, received, it.a, it.p, it.q, it.m, it.last - it.first + 1)
+        trade = self.numbered(feed, timestamp, received, it.a, it.p, it.q, it.m, it.last - it.first + 1)
         return _followed(feed, it.a, timestamp, received, trade)
 
     def _liquidation(self, it: wire.Forced, received: int) -> Sequence[Event]:
@@ -164,7 +165,7 @@ class Session(BaseSession):
         side: Side = "long" if order.S == "SELL" else "short"  # S is the order's side: a long is closed by selling
         name = f"{order.T}-{order.S}-{order.ap}-{order.z}-{ordinal}"
         at = self.at(order.T, received)
-        return (self.liquidation(feed, at, received, name, side, order.ap, order.z, "sampled"),)
+        return (self.forced(feed, at, received, name, side, order.ap, order.z, "sampled"),)
 
     def _book(self, it: wire.Depth, received: int, native: str) -> Sequence[Event]:
         feed = self._books[it.s or native]
@@ -173,6 +174,8 @@ class Session(BaseSession):
         at = self.at(exchange_time, received) if exchange_time else received
         if it.lastUpdateId >= 0:
             return self.book(feed, at, received, it.lastUpdateId, it.bids, it.asks)
+        if feed.instrument.inverse and time.floor(at, self.options.book_every) > feed.slot:
+            return self.book(feed, at, received, it.u, in_base(feed, it.b), in_base(feed, it.a))
         return self.book(feed, at, received, it.u, it.b, it.a)
 
     def _candle(self, it: wire.Candles, received: int) -> Sequence[Event]:
@@ -182,8 +185,10 @@ class Session(BaseSession):
         self.at(it.E, received)
         if not k.x or k.i not in _INTERVALS:
             return ()
-        prices = (k.o, k.h, k.low, k.c)
-        return (self.kline(feed, self.at(k.t, received), received, k.i, prices, k.v, k.q, k.n),)
+        prices, volumes = (k.o, k.h, k.low, k.c), (k.v, k.q)
+        if feed.instrument.inverse:  # contracts, and coins where elsewhere the quote volume is
+            volumes = k.q, k.v * feed.instrument.contract_size
+        return (self.kline(feed, self.at(k.t, received), received, k.i, prices, *volumes, k.n),)
 
     def _mark(self, it: wire.Mark, received: int) -> Sequence[Event]:
         feed = self._funding[it.s]
@@ -214,30 +219,53 @@ _SPOT, _SPOT_REST = "wss://stream.binance.com:9443/stream", past.SPOT
 # The futures sockets are split by topic: a topic asked for on the wrong one is acknowledged and never delivered.
 _PUBLIC, _MARKET = "wss://fstream.binance.com/public/stream", "wss://fstream.binance.com/market/stream"
 _FUTURES_REST = past.FUTURES
+# Contracts settled in their coin are on hosts of their own.
+_COINS = "wss://dstream.binance.com/stream"
 
 
-def _topic(native: str, _: Options, *, url: str, name: str) -> Sequence[Topic]:
-    return (Topic(url, f"{native.lower()}@{name}"),)
+def _spot(_: str) -> str:
+    return _SPOT
 
 
-def _depth_topic(native: str, options: Options, *, url: str) -> Sequence[Topic]:
+def _public(native: str) -> str:
+    return _COINS if wire.is_coin(native) else _PUBLIC
+
+
+def _market(native: str) -> str:
+    return _COINS if wire.is_coin(native) else _MARKET
+
+
+def _topic(native: str, _: Options, *, url: Callable[[str], str], name: str) -> Sequence[Topic]:
+    return (Topic(url(native), f"{native.lower()}@{name}"),)
+
+
+def _depth_topic(native: str, options: Options, *, url: Callable[[str], str]) -> Sequence[Topic]:
     levels = next((n for n in (5, 10, 20) if n >= options.book_depth), 20)
-    return (Topic(url, f"{native.lower()}@depth{levels}@100ms"),)
+    return (Topic(url(native), f"{native.lower()}@depth{levels}@100ms"),)
 
 
-def _kline_topics(native: str, options: Options, *, url: str) -> Sequence[Topic]:
-    return [Topic(url, f"{native.lower()}@kline_{word}") for word in options.intervals if word in _INTERVALS]
+def _kline_topics(native: str, options: Options, *, url: Callable[[str], str]) -> Sequence[Topic]:
+    return [Topic(url(native), f"{native.lower()}@kline_{word}") for word in options.intervals if word in _INTERVALS]
 
 
 def _open_interest_requests(natives: Sequence[str], _: Setup, __: int) -> Sequence[Request]:
-    return [Request(f"{_FUTURES_REST}/fapi/v1/openInterest?symbol={native}", 1, native) for native in natives]
+    asked = [Request(f"{past.futures(native)}/openInterest?symbol={native}", 1, native) for native in natives]
+    # Of contracts settled in their coin it is contracts: the mark price, asked for first, tells the coins.
+    marks = [Request(f"{past.COINS}/dapi/v1/premiumIndex", 10)] if any(map(wire.is_coin, natives)) else []
+    return marks + asked
 
 
-def _open_interest(body: bytes, _: Request, received: int, setup: Setup) -> Sequence[Event]:
+def _open_interest(body: bytes, request: Request, received: int, setup: Setup) -> Sequence[Event]:
+    if not request.symbol:
+        setup.feeds.directory.marks.update({it.symbol: it.markPrice for it in wire.decode_premiums(body)})
+        return ()
     it = wire.decode_open_interest(body)
-    feed = setup.feeds.channel("open_interest")[it.symbol]
+    feed, value = setup.feeds.channel("open_interest")[it.symbol], None
     feed.frames += 1
-    return open_interest(setup, feed, time.micros(it.time), received, it.openInterest)
+    if feed.instrument.inverse and it.openInterest:
+        mark = setup.feeds.directory.marks.get(it.symbol, 0.0)
+        it.openInterest, value = sized(feed, mark, it.openInterest, "open_interest")
+    return open_interest(setup, feed, time.micros(it.time), received, it.openInterest, value)
 
 
 def _funding_info(body: bytes, _: Request, __: int, setup: Setup) -> Sequence[Event]:
@@ -246,17 +274,19 @@ def _funding_info(body: bytes, _: Request, __: int, setup: Setup) -> Sequence[Ev
     return ()
 
 
-_FUNDING_INFO = Poll(
-    requests=lambda *_: (Request(f"{_FUTURES_REST}/fapi/v1/fundingInfo"),), parse=_funding_info, every_s=3600.0
-)
+def _funding_info_requests(natives: Sequence[str], _: Setup, __: int) -> Sequence[Request]:
+    return [Request(f"{where}/fundingInfo") for where in sorted({past.futures(native) for native in natives})]
+
+
+_FUNDING_INFO = Poll(requests=_funding_info_requests, parse=_funding_info, every_s=3600.0)
 
 _BINANCE = Exchange(
     id="binance",
     session=partial(Session, unit="trade"),
     channels={
-        "trades": Channel(topics=partial(_topic, url=_SPOT, name="trade"), silence_s_max=600.0),
-        "books": Channel(topics=partial(_depth_topic, url=_SPOT), silence_s_max=600.0),
-        "klines": Channel(topics=partial(_kline_topics, url=_SPOT), silence_s_max=300.0, past=past.SPOT_KLINES),
+        "trades": Channel(topics=partial(_topic, url=_spot, name="trade"), silence_s_max=600.0),
+        "books": Channel(topics=partial(_depth_topic, url=_spot), silence_s_max=600.0),
+        "klines": Channel(topics=partial(_kline_topics, url=_spot), silence_s_max=300.0, past=past.SPOT_KLINES),
     },
     limits=Limits(topics_per_connection=400, topics_per_request=100, requests_per_s=2.0),
     rest=Rest(
@@ -278,13 +308,13 @@ _BINANCE_FUTURES = Exchange(
     id="binance_futures",
     session=partial(Session, unit="aggTrade"),
     channels={
-        "trades": Channel(topics=partial(_topic, url=_MARKET, name="aggTrade"), silence_s_max=600.0),
+        "trades": Channel(topics=partial(_topic, url=_market, name="aggTrade"), silence_s_max=600.0),
         # The venue sends the latest liquidation of a symbol per second, not all of them.
-        "liquidations": Channel(topics=partial(_topic, url=_MARKET, name="forceOrder"), coverage="sampled"),
-        "books": Channel(topics=partial(_depth_topic, url=_PUBLIC), silence_s_max=600.0),
-        "klines": Channel(topics=partial(_kline_topics, url=_MARKET), silence_s_max=300.0, past=past.KLINES),
+        "liquidations": Channel(topics=partial(_topic, url=_market, name="forceOrder"), coverage="sampled"),
+        "books": Channel(topics=partial(_depth_topic, url=_public), silence_s_max=600.0),
+        "klines": Channel(topics=partial(_kline_topics, url=_market), silence_s_max=300.0, past=past.KLINES),
         "funding": Channel(
-            topics=partial(_topic, url=_MARKET, name="markPrice@1s"),
+            topics=partial(_topic, url=_market, name="markPrice@1s"),
             silence_s_max=60.0,
             knowledge=_FUNDING_INFO,
             past=past.FUNDING,
@@ -297,7 +327,10 @@ _BINANCE_FUTURES = Exchange(
     rest=Rest(
         weight_max=2400,
         problem=wire.problem,
-        instruments=(Request(f"{_FUTURES_REST}/fapi/v1/exchangeInfo", 1),),
+        instruments=(
+            Request(f"{_FUTURES_REST}/fapi/v1/exchangeInfo", 1),
+            Request(f"{past.COINS}/dapi/v1/exchangeInfo", 1),
+        ),
         volumes=Request(f"{_FUTURES_REST}/fapi/v1/ticker/24hr", 40),
         time=ServerTime(Request(f"{_FUTURES_REST}/fapi/v1/time"), ("serverTime",)),
     ),

@@ -15,8 +15,8 @@ from simulator._venue import Desk, Query, Route
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 
 
-def routes(history: History) -> dict[str, Route]:
-    """By path."""
+def routes(history: History, prefix: str) -> dict[str, Route]:
+    """By path below the market's own ``prefix``."""
 
     async def funding_rate(desk: Desk, query: Query) -> list[Any]:
         limit = history.limit(query, 100, 1_000)
@@ -43,21 +43,30 @@ def routes(history: History) -> dict[str, Route]:
         history.instrument(desk, query)
         raise refuse(-2014, "API-key format invalid.", 401)  # it wants a key, and the simulator gives none
 
-    async def interest_history(desk: Desk, query: Query) -> list[Any]:
-        return _interest_history(history, desk, query)
-
     return {
-        "/fapi/v1/fundingRate": Route(funding_rate),
-        "/fapi/v1/fundingInfo": Route(funding_info, 0),
-        "/fapi/v1/premiumIndex": Route(premium_index, lambda query: 1 if "symbol" in query else 10),
-        "/fapi/v1/openInterest": Route(open_interest),
-        "/fapi/v1/historicalTrades": Route(historical_trades, 200),
-        "/futures/data/openInterestHist": Route(interest_history, 0),
+        f"{prefix}/fundingRate": Route(funding_rate),
+        f"{prefix}/fundingInfo": Route(funding_info, 0),
+        f"{prefix}/premiumIndex": Route(premium_index, lambda query: 1 if "symbol" in query else 10),
+        f"{prefix}/openInterest": Route(open_interest),
+        f"{prefix}/historicalTrades": Route(historical_trades, 200),
     }
 
 
+def interest_history(dollars: History, coins: History) -> dict[str, Route]:
+    """One path on both hosts: by symbol, or by pair where contracts are settled in their coin."""
+
+    async def answer(desk: Desk, query: Query) -> list[Any]:
+        if "pair" not in query:
+            return _interest_history(dollars, desk, query)
+        if query.get("contractType") != "PERPETUAL":
+            raise refuse(-4089, "Invalid contractType.")
+        return _interest_history(coins, desk, {**query, "symbol": f"{query['pair']}_PERP"})
+
+    return {"/futures/data/openInterestHist": Route(answer, 0)}
+
+
 def _all(history: History, desk: Desk) -> list[Instrument]:
-    return [history.instrument(desk, {"symbol": symbol}) for symbol in desk.tapes]
+    return [found for symbol in desk.tapes if (found := history.instruments(desk, symbol)) is not None]
 
 
 def _settled(instrument: Instrument, now: int, query: Query, limit: int) -> list[Any]:
@@ -119,7 +128,12 @@ def _interest_history(history: History, desk: Desk, query: Query) -> list[Any]:
 def _interest(instrument: Instrument, time_ms: int) -> dict[str, Any]:
     tape, listing = instrument.tape, instrument.tape.listing
     steps = derivatives.open_interest(tape, time_ms)
-    value = steps * listing.step_size * derivatives.mark_price(tape, time_ms)
+    mark, size = derivatives.mark_price(tape, time_ms), steps * listing.step_size
+    if instrument.inverse:
+        pair = {"pair": instrument.symbol.partition("_")[0], "contractType": "PERPETUAL"}
+        sums = {"sumOpenInterest": instrument.texts.quantity(steps), "sumOpenInterestValue": _text(size / mark)}
+        return {**pair, **sums, "timestamp": time_ms}
+    value = size * mark
     return {
         "symbol": instrument.symbol,
         "sumOpenInterest": decimal(steps * listing.step, listing.quantity_decimals, 8),

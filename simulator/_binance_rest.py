@@ -1,4 +1,4 @@
-"""Binance's REST history, spot and futures: the same paths below ``/api/v3`` and ``/fapi/v1``."""
+"""Binance's REST history, spot and futures: the same paths below ``/api/v3``, ``/fapi/v1`` and ``/dapi/v1``."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ def _latest(interval: str, end: int, limit: int) -> list[int]:
 
 
 def _row(instrument: Instrument, made: Candle) -> list[Any]:
-    price, quantity, value = instrument.texts.price, instrument.texts.quantity, instrument.texts.value
+    price, quantity, worth = instrument.texts.price, instrument.texts.quantity, instrument.worth
     return [
         made.open_ms, price(made.open), price(made.high), price(made.low), price(made.close),
-        quantity(made.volume), made.close_ms - 1, value(made.value), made.trades,
-        quantity(made.buy_volume), value(made.buy_value), "0",
+        quantity(made.volume), made.close_ms - 1, worth(made.volume, made.value), made.trades,
+        quantity(made.buy_volume), worth(made.buy_volume, made.buy_value), "0",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Binance's stream payloads, spot and USD-M, and the feeds that carry them."""
+"""Binance's stream payloads, spot and futures, and the feeds that carry them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from simulator._book import SLOT_MS, Book, Levels, changes, update_id
 from simulator._candles import Candle, candle, floor, following, preceding
 from simulator._tape import Minute, Tape
-from simulator._text import Texts
+from simulator._text import Texts, decimal, writer
 from simulator._venue import Feed, Message, Slice
 
 BOOK_DEPTH_MAX = 1_000
@@ -47,7 +47,18 @@ class Instrument:
         self.symbol = tape.listing.symbol
         self.texts = Texts(tape.listing, None if futures else 8)
         self.book = Book(tape)
+        self.inverse = tape.listing.inverse
+        if self.inverse:  # by the contract, which is one step of dollars
+            self.texts.quantity = writer(1, 0)
         self._levels: dict[tuple[int, int], str] = {}  # most of a book is as it was 100 ms ago
+
+    def worth(self, steps: int, value: int) -> str:
+        """The other sum of a candle: quote units; of contracts settled in their coin, coins at the average price."""
+        if not self.inverse:
+            return self.texts.value(value)
+        listing = self.tape.listing
+        coins = steps * listing.step_size * steps / (value * listing.tick_size) if value else 0.0
+        return decimal(round(coins * 10**8), 8)
 
     def levels(self, side: Levels) -> str:
         """``[["price","quantity"],…]``."""
@@ -186,11 +197,12 @@ class Instrument:
 
     def kline(self, made: Candle, interval: str, now: int, closed: bool, zeros: str) -> str:
         """The payload of a kline stream."""
-        price, quantity, value = self.texts.price, self.texts.quantity, self.texts.value
+        price, quantity = self.texts.price, self.texts.quantity
         times = f'"t":{made.open_ms}{zeros},"T":{made.close_ms - 1}{"999" if zeros else ""}'
         prices = f'"o":"{price(made.open)}","c":"{price(made.close)}","h":"{price(made.high)}","l":"{price(made.low)}"'
-        sums = f'"v":"{quantity(made.volume)}","n":{made.trades},"x":{_FLAGS[closed]},"q":"{value(made.value)}"'
-        bought = f'"V":"{quantity(made.buy_volume)}","Q":"{value(made.buy_value)}","B":"0"'
+        worth, bought_worth = self.worth(made.volume, made.value), self.worth(made.buy_volume, made.buy_value)
+        sums = f'"v":"{quantity(made.volume)}","n":{made.trades},"x":{_FLAGS[closed]},"q":"{worth}"'
+        bought = f'"V":"{quantity(made.buy_volume)}","Q":"{bought_worth}","B":"0"'
         first, last = (made.first_id, made.last_id) if made.trades else (-1, -1)
         names = f'"s":"{self.symbol}","i":"{interval}","f":{first},"L":{last}'
         candle_text = f"{{{times},{names},{prices},{sums},{bought}}}"

@@ -20,7 +20,9 @@ def ticker_24h(history: History) -> Callable[[Desk, Query], Awaitable[Any]]:
             return _ticker(history.instrument(desk, query), desk.now_ms())
         found = []
         for symbol in desk.tapes:
-            found.append(_ticker(history.instrument(desk, {"symbol": symbol}), desk.now_ms()))
+            instrument = history.instruments(desk, symbol)
+            if instrument is not None:
+                found.append(_ticker(instrument, desk.now_ms()))
             await desk.breathe()
         return found
 
@@ -44,7 +46,7 @@ def _ticker(instrument: Instrument, now_ms: int) -> dict[str, Any]:
         "highPrice": texts.price(made.high),
         "lowPrice": texts.price(made.low),
         "volume": texts.quantity(made.volume),
-        "quoteVolume": texts.value(made.value),
+        "baseVolume" if instrument.inverse else "quoteVolume": instrument.worth(made.volume, made.value),
         "openTime": now_ms - DAY_MS,
         "closeTime": now_ms,
         "firstId": made.first_id,

@@ -1,13 +1,15 @@
-"""Binance USD-M perpetuals: streams split into /public and /market, the history below ``/fapi/v1``."""
+"""Binance's perpetuals: USD-M on sockets split into /public and /market and below ``/fapi/v1``; BTC and ETH also
+COIN-M, settled in the coin, on ``/stream`` and below ``/dapi/v1``."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from simulator import _binance_perpetuals as perpetuals
+from simulator._binance_perpetuals_rest import interest_history
 from simulator._binance_perpetuals_rest import routes as perpetual_routes
 from simulator._binance_requests import depth_weight, plain_routes, too_many
 from simulator._binance_rest import History
@@ -19,9 +21,12 @@ from simulator._text import decimal
 from simulator._venue import Desk, Feed, Limits, Query, Route, Venue
 
 _QUOTE = "USDT"
+_COINS = {"BTC": (1, 100), "ETH": (2, 10)}
+"""Listed with the coin as margin too: decimals of the price, dollars of a contract."""
 _PUBLIC = re.compile(r"(trade|depth.*|rpiDepth.*|bookTicker)")
 _MARK = re.compile(r"markPrice(@1s)?")
 _EVERYONE = re.compile(r"!(forceOrder@arr|markPrice@arr(?:@1s)?)")
+_SETTLED = re.compile(r"[a-z0-9]+usd_perp@")
 _CATEGORY = re.compile(r"(?:/(public|market|private))?(/(?:ws|stream).*)")
 
 
@@ -35,7 +40,24 @@ def _listings(market: Market) -> Sequence[Listing]:
         found.append(
             Listing("binance_futures", name, coin, _QUOTE, _QUOTE, prices, quantities, tick=tick, perpetual=True)
         )
+    for coin in market.coins:
+        if coin.name in _COINS:
+            prices, dollars = _COINS[coin.name]
+            name = f"{coin.name}USD_PERP"
+            found.append(
+                Listing("binance_futures", name, coin, "USD", coin.name, prices, 0, step=dollars, perpetual=True,
+                        inverse=True)
+            )  # fmt: skip
     return found
+
+
+def _of(symbols: str) -> Callable[[Desk, str], Instrument | None]:
+    """The instruments of one of the two markets."""
+
+    def find(desk: Desk, symbol: str) -> Instrument | None:
+        return _instrument(desk, symbol) if (symbols == "coins") == symbol.endswith("_PERP") else None
+
+    return find
 
 
 def _instrument(desk: Desk, symbol: str) -> Instrument | None:
@@ -50,6 +72,8 @@ def _connect(desk: Desk, path: str, query: Query) -> BinanceSession | None:
     category = split[1] or "public"  # URLs of before the split go on as /public
 
     def find(stream: str, envelope: Envelope) -> Feed | None:
+        if _SETTLED.match(stream):  # on a host of its own, whose sockets were never split
+            return _feed(desk, stream, envelope) if split[1] is None else None
         # A stream of another category is acknowledged like any other and never delivers anything.
         wanted = "public" if _PUBLIC.fullmatch(stream.partition("@")[2]) else "market"
         return _feed(desk, stream, envelope) if category == wanted else None
@@ -59,7 +83,7 @@ def _connect(desk: Desk, path: str, query: Query) -> BinanceSession | None:
 
 def _feed(desk: Desk, stream: str, envelope: Envelope) -> Feed | None:
     if everyone := _EVERYONE.fullmatch(stream):
-        instruments = [made for symbol in desk.tapes if (made := _instrument(desk, symbol)) is not None]
+        instruments = [made for symbol in desk.tapes if (made := _of("dollars")(desk, symbol)) is not None]
         if everyone[1] == "forceOrder@arr":
             return perpetuals.forced_feed(stream, envelope, instruments)
         return perpetuals.mark_feed(stream, envelope, instruments, 1_000 if stream.endswith("@1s") else 3_000)
@@ -77,17 +101,17 @@ def _feed(desk: Desk, stream: str, envelope: Envelope) -> Feed | None:
 def _symbol(listing: Listing) -> dict[str, Any]:
     tick, step = (
         decimal(listing.tick, listing.price_decimals),
-        decimal(listing.step, listing.quantity_decimals),
+        "1" if listing.inverse else decimal(listing.step, listing.quantity_decimals),
     )
     price = {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "4529764", "tickSize": tick}
     size = {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "1000000000", "stepSize": step}
     return {
         "symbol": listing.symbol,
-        "pair": listing.symbol,
+        "pair": listing.symbol.partition("_")[0],
         "contractType": "PERPETUAL",
         "deliveryDate": 4133404800000,
         "onboardDate": 1577836800000,
-        "status": "TRADING",
+        **({"contractStatus": "TRADING", "contractSize": listing.step} if listing.inverse else {"status": "TRADING"}),
         "baseAsset": listing.coin.name,
         "quoteAsset": listing.quote,
         "marginAsset": listing.settle,
@@ -102,10 +126,19 @@ def _symbol(listing: Listing) -> dict[str, Any]:
     }
 
 
-async def _exchange_info(desk: Desk, _: Query) -> dict[str, Any]:
+def _info(desk: Desk, kind: str, *, inverse: bool) -> dict[str, Any]:
     limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2_400}
-    head = {"timezone": "UTC", "serverTime": desk.now_ms(), "futuresType": "U_MARGINED", "rateLimits": [limit]}
-    return {**head, "exchangeFilters": [], "assets": [], "symbols": [_symbol(t.listing) for t in desk.tapes.values()]}
+    head = {"timezone": "UTC", "serverTime": desk.now_ms(), "futuresType": kind, "rateLimits": [limit]}
+    listed = [_symbol(tape.listing) for tape in desk.tapes.values() if tape.listing.inverse == inverse]
+    return {**head, "exchangeFilters": [], "assets": [], "symbols": listed}
+
+
+async def _exchange_info(desk: Desk, _: Query) -> dict[str, Any]:
+    return _info(desk, "U_MARGINED", inverse=False)
+
+
+async def _coin_info(desk: Desk, _: Query) -> dict[str, Any]:
+    return _info(desk, "COIN_MARGINED", inverse=True)
 
 
 def _klines_weight(query: Query) -> int:
@@ -113,16 +146,25 @@ def _klines_weight(query: Query) -> int:
     return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1_000 else 10
 
 
-_HISTORY = History(_instrument, klines_max=1_500, limit_error=True)
+def _routes(history: History, prefix: str, info: Callable[[Desk, Query], Awaitable[Any]]) -> dict[str, Route]:
+    return {
+        **plain_routes(prefix),
+        f"{prefix}/exchangeInfo": Route(info),
+        f"{prefix}/klines": Route(history.klines, _klines_weight),
+        f"{prefix}/aggTrades": Route(history.aggregates, 20),
+        f"{prefix}/trades": Route(history.trades, 5),
+        f"{prefix}/depth": Route(history.depth, depth_weight((50, 2), (100, 5), (500, 10), (1_000, 20))),
+        f"{prefix}/ticker/24hr": Route(ticker_24h(history), lambda query: 1 if "symbol" in query else 40),
+        **perpetual_routes(history, prefix),
+    }
+
+
+_DOLLAR_HISTORY = History(_of("dollars"), klines_max=1_500, limit_error=True)
+_COIN_HISTORY = History(_of("coins"), klines_max=1_500, limit_error=True)
 _ROUTES = {
-    **plain_routes("/fapi/v1"),
-    "/fapi/v1/exchangeInfo": Route(_exchange_info),
-    "/fapi/v1/klines": Route(_HISTORY.klines, _klines_weight),
-    "/fapi/v1/aggTrades": Route(_HISTORY.aggregates, 20),
-    "/fapi/v1/trades": Route(_HISTORY.trades, 5),
-    "/fapi/v1/depth": Route(_HISTORY.depth, depth_weight((50, 2), (100, 5), (500, 10), (1_000, 20))),
-    "/fapi/v1/ticker/24hr": Route(ticker_24h(_HISTORY), lambda query: 1 if "symbol" in query else 40),
-    **perpetual_routes(_HISTORY),
+    **_routes(_DOLLAR_HISTORY, "/fapi/v1", _exchange_info),
+    **_routes(_COIN_HISTORY, "/dapi/v1", _coin_info),
+    **interest_history(_DOLLAR_HISTORY, _COIN_HISTORY),
 }
 _LIMITS = Limits(2_400, "X-MBX-USED-WEIGHT-1M", too_many, frames_a_second=10, ping_s=180.0, pong_s_max=600.0)
 VENUES = (
