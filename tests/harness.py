@@ -20,6 +20,7 @@ from consumers._questdb import query
 from flowtape import bus
 from schemas.events import Trade
 from schemas.settings import Settings
+from schemas.symbols import ALL, SIMULATED
 from tests.conftest import Stack
 
 _TRADES = msgspec.json.Decoder(Trade).decode_lines
@@ -178,6 +179,8 @@ def in_footprints(settings: Settings, interval: str = "1m") -> dict[str, Sum]:
             last = msgspec.json.decode(cache.get(key))
             candles[last["timestamp"]] = last
             _, exchange, symbol, _ = key.split(":")
+            if exchange in (ALL, SIMULATED + ALL):
+                continue  # sums over the others
             rows = sum(
                 (Decimal(repr(float(x))) for c in candles.values() for x in (*c["buys"], *c["sells"])), Decimal(0)
             )
