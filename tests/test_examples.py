@@ -1,0 +1,131 @@
+"""The examples, run as a reader would run them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+import redis.asyncio as aioredis
+
+from examples.paper_bot import run
+from examples.strategy import Account, StackedImbalances
+from flowtape import bus
+from flowtape.client import AsyncClient
+from schemas import instruments
+from schemas.candles import FootprintCandle
+from schemas.events import Clock, Event, Trade
+from schemas.instruments import Instrument
+from schemas.names import BUCKET_INSTRUMENTS, event_subject, payload
+from schemas.settings import load
+from schemas.time import SECOND
+from signals import _run as signals_run
+from tests.conftest import Stack
+from tests.harness import environment, eventually
+from tests.webbing import EXCHANGE, START, SYMBOL, tell
+
+WHO = ("sim_deribit", "BOT-USD")
+
+
+def trade(number: int, at: int, price: float, quantity: float, *, sold: bool) -> Trade:
+    return Trade(*WHO, at, time.time_ns() // 1000, str(number), price, quantity, price * quantity, sold)
+
+
+def stacked(start: int) -> list[Event]:
+    """Ten seconds of buyers ten times as hard as the sellers one row below, and the clock that ends them."""
+    made: list[Event] = []
+    for row in range(6):
+        at, price = start + row * SECOND, 100 + row * 0.01
+        made += [trade(2 * row, at, price, 1.0, sold=True), trade(2 * row + 1, at, price, 10.0, sold=False)]
+    return [*made, Clock(WHO[0], start + 12 * SECOND, time.time_ns() // 1000)]
+
+
+async def test_the_paper_bot_buys_a_stack_that_closed_and_is_filled_by_the_trades_after_it(nats, migrated, tmp_path):
+    own = load("", {})
+    own.data_dir = str(tmp_path)
+    own.nats, own.questdb, own.redis = migrated.settings.nats, migrated.settings.questdb, migrated.settings.redis
+    bucket = await nats.jetstream().key_value(BUCKET_INSTRUMENTS)
+    entry = Instrument(*WHO, "BOT", "BOT", "USD", "USD", "spot", False, 1.0, 0.01, 0.001, valid_from=1)
+    await bucket.put(".".join(WHO), instruments.encode(entry))
+    cache, login = aioredis.Redis.from_url(own.redis.url), await bus.connect(own, "signal")
+    stop, strategy = asyncio.Event(), StackedImbalances(Account(), size=2.0)
+    engine = asyncio.create_task(signals_run.signal(["footprint"], own, login, cache, stop, {}))
+    start = (time.time_ns() // 1000 // (10 * SECOND) - 3) * 10 * SECOND
+
+    async def publish(events: list[Event]) -> None:
+        for event in events:
+            await nats.jetstream().publish(event_subject(event), payload([event]))
+
+    async with AsyncClient(settings=own) as flow:
+        bot = asyncio.create_task(run(flow, *WHO, "10s", strategy))
+        await publish([trade(99, start - 15 * SECOND, 100.0, 1.0, sold=False)])
+        await eventually(lambda: flow.is_live(*WHO), "the feed is live")  # and the bot listens
+        await publish(stacked(start))
+
+        async def ordered() -> bool:
+            assert not bot.done(), bot.exception()
+            return strategy.account.wanted == 2.0
+
+        await eventually(ordered, "the bot has seen the stack")
+        await publish([trade(100 + n, start + 15 * SECOND + n, 100.05, 0.75, sold=True) for n in range(4)])
+
+        async def filled() -> bool:
+            return strategy.account.position == pytest.approx(2.0)
+
+        await eventually(filled, "the order is filled")
+        bot.cancel()
+        await asyncio.gather(bot, return_exceptions=True)
+    stop.set()
+    await engine
+    await login.close()
+    await cache.aclose()
+    account = strategy.account
+    assert [fill.quantity for fill in account.fills] == pytest.approx([0.75, 0.75, 0.5])
+    assert account.profit == pytest.approx(-2.0 * 100.05 * account.fee_rate)
+
+
+def test_an_account_turns_its_position_over_trades_and_counts_fees() -> None:
+    account = Account(fee_rate=0.001, wanted=1.0)
+    account.on_trade(trade(1, 1, 100.0, 5.0, sold=False))
+    account.wanted = -1.0
+    account.on_trade(trade(2, 2, 110.0, 1.5, sold=False))
+    account.on_trade(trade(3, 3, 110.0, 1.5, sold=False))
+    assert account.position == -1.0
+    assert account.profit == pytest.approx(10.0 - 0.1 - 0.22)
+
+
+def test_a_candle_with_holes_or_a_revision_decides_nothing() -> None:
+    strategy = StackedImbalances(Account())
+    for changes in ({"revision": 1}, {"complete": False}):
+        strategy.on_candle(candle(stacks=[{"side": "buy", "low": 1.0, "high": 3.0, "count": 3}], **changes))
+        assert strategy.account.wanted == 0.0
+    strategy.on_candle(candle(stacks=[{"side": "sell", "low": 1.0, "high": 3.0, "count": 3}]))
+    assert strategy.account.wanted == -0.01
+    for _ in range(5):
+        strategy.on_candle(candle(stacks=[]))
+    assert strategy.account.wanted == 0.0
+
+
+def candle(**changes) -> FootprintCandle:
+    numbers = dict.fromkeys(
+        ("tick", "row", "open", "high", "low", "close", "buy", "sell", "delta", "min_delta", "max_delta", "cvd", "poc",
+         "vah", "val"), 1.0,
+    )  # fmt: skip
+    rest = {"exchange": "x", "symbol": "A-B", "interval": "1m", "timestamp": 0, "revision": 0, "closed": True,
+            "complete": True, "trades": 1, "prices": [1.0], "buys": [1.0], "sells": [1.0], "imbalances": [],
+            "unfinished": {"high": True, "low": True}, "sequence": 1, "as_of": 1}  # fmt: skip
+    return msgspec.convert(numbers | rest | changes, FootprintCandle)
+
+
+def test_the_plot_draws_a_picture(migrated: Stack, tmp_path) -> None:
+    asyncio.run(tell(migrated, tmp_path / "story", START))
+    out = tmp_path / "footprint.png"
+    ended = subprocess.run(
+        [sys.executable, "-m", "examples.plot", EXCHANGE, SYMBOL, "--last", "8", "--out", str(out)],
+        env=environment(migrated.settings), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert out.read_bytes().startswith(b"\x89PNG")
