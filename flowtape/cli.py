@@ -180,22 +180,90 @@ def produce(settings: Settings, exchange: str) -> int:
     _configured(settings, exchange)
     return worker.run(
         settings, "producer", f"produce-{exchange}",
-        lambda nats, _, stop, health: _run.produce(exchange, settings, nats, stop, health),
+        _with_bar(lambda nats, _, stop, health: _run.produce(exchange, settings, nats, stop, health)),
     )  # fmt: skip
 
 
 @command(cli)
 @_EXCHANGE
 def klines(settings: Settings, exchange: str) -> int:
-    """Klines, open interest and funding of an exchange into the log."""
+    """Klines, open interest and funding of an exchange into the log: history first, then as they close.
+
+    \b
+    flowtape klines binance
+    """
     from flowtape import worker
     from producers import _run
 
     _configured(settings, exchange)
     return worker.run(
         settings, "producer", f"klines-{exchange}",
-        lambda nats, _, stop, health: _run.klines(exchange, settings, nats, stop, health),
+        _with_bar(lambda nats, _, stop, health: _run.klines(exchange, settings, nats, stop, health)),
     )  # fmt: skip
+
+
+def _with_bar(work: Any) -> Any:
+    """The same work, with a bar on the terminal, if there is one, for as long as history is being read."""
+    from flowtape.backfill import watch
+
+    async def shown(nats: Any, cache: Any, stop: asyncio.Event, health: dict[str, Any]) -> None:
+        bar = asyncio.create_task(watch(health, sys.stderr))
+        try:
+            await work(nats, cache, stop, health)
+        finally:
+            bar.cancel()
+
+    return shown if sys.stderr.isatty() else work
+
+
+def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    try:
+        return None if value is None else time.parse(value)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{value!r} is neither an ISO 8601 time nor microseconds") from error
+
+
+@command(cli)
+@click.argument("word")
+@_EXCHANGE
+@click.argument("symbol")
+@click.option("--from", "begin", required=True, callback=_moment, help="ISO 8601 (UTC) or microseconds.")
+@click.option("--to", "end", callback=_moment, show_default="now", help="Not included.")
+@click.option(
+    "--interval", "intervals", multiple=True, show_default="[klines] intervals", help="Of klines; repeatable."
+)
+def backfill(
+    settings: Settings, word: str, exchange: str, symbol: str, begin: int, end: int | None, intervals: tuple[str, ...]
+) -> int:
+    """Read a part of an exchange's history into the log: trades, klines, open_interest or funding of one symbol.
+
+    Asking again changes nothing: what came twice is one row.
+
+    \b
+    flowtape backfill klines binance BTC-USDT --from 2026-01-01 --to 2026-02-01 --interval 1m
+    flowtape backfill trades binance BTC-USDT --from 2026-01-01T08:00 --to 2026-01-01T12:00
+    """
+    from flowtape.backfill import run
+    from producers._order import WORDS, Order
+
+    channel = WORD[word].channel if word in WORD else word
+    if channel not in WORDS:
+        raise ConfigError(
+            "command line", word, f"no exchange keeps a history of it; there is one of {', '.join(WORDS)}"
+        )
+    now = clock.time_ns() // 1000
+    end = now if end is None else end
+    if not begin < min(end, now):
+        raise ConfigError("command line", "--from", "must be before --to, and in the past")
+    for interval in intervals:
+        try:
+            time.duration(interval)
+        except ValueError as error:
+            raise ConfigError("command line", "--interval", str(error)) from error
+    if intervals and channel != "klines":
+        raise ConfigError("command line", "--interval", f"{channel} has none")
+    lengths = intervals or tuple(settings.klines.intervals)
+    return run(settings, Order(channel, exchange, symbol, begin, end, lengths))
 
 
 @command(cli)

@@ -197,6 +197,8 @@ class Backfill:
             begin = min(begin, last or self._began)
         if its.past.reach_s:
             begin = max(begin, self._began - int(its.past.reach_s * time.SECOND))
+        if its.past.reach_rows and its.base:
+            begin = max(begin, self._began - its.past.reach_rows * time.duration(its.base))
         return (time.floor(begin, its.slot), time.floor(self._began, its.slot)) if its.slot else (begin, self._began)
 
     def _missing(self, its: Plan) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from the right, with the ids and times that listening would have brought.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 import structlog
@@ -12,26 +13,29 @@ from nats.aio.client import Client
 
 from producers._backfill import ATTEMPTS_MAX, SHARE, TEMPORARY, UNREADABLE
 from producers._connection import Surroundings, backoff_s
-from producers._exchange import History, Reach, Row, Setup
+from producers._exchange import History, Page, Reach, Recent, Request, Row, Setup
 from producers._feeds import Feed
 from producers._kept import Kept
 from producers._outbox import Outbox
-from producers._pages import PAGES_MAX, ranges, read
+from producers._pages import ranges, read
 from producers._rest import RestClient, RestError
+from producers._slices import LENGTH_US
+from producers._slices import read as read_slice
 from schemas import names, time
 from schemas.events import Gap
 
 CHANNEL, CAUSE = "trades", "backfill"
 PIECE_IDS = 998
 """Little enough for one page of a thousand that begins with a trade that is known."""
-SLICE_US = 10 * time.MINUTE
-"""What is read at once where history goes by time."""
 LOOK_S, ABSENT_S, SAVE_S = 0.2, 5.0, 2.0
 log = structlog.get_logger()
 
 
 class Way(msgspec.Struct):
-    """How far back a symbol was read: all from id ``below``, of time ``before``, on; ``until`` is the goal. µs."""
+    """How far back a symbol was read: all since ``before``; ``until`` is the goal. µs.
+
+    ``below`` is the dense id of the earliest, where there is one.
+    """
 
     below: int
     before: int
@@ -46,12 +50,14 @@ class FirstTrades:
     """Works until told to stop. ``feeds`` gives those that are listened to for the first time; ``opened`` gets gaps."""
 
     def __init__(
-        self, history: History, setup: Setup, nats: Client, rest: RestClient, outbox: Outbox, around: Surroundings, *,
-        back_us: int, feeds: Callable[[], Iterable[Feed]], opened: Callable[[Gap], None],
+        self, history: History | None, recent: Recent | None, setup: Setup, nats: Client, rest: RestClient,
+        outbox: Outbox, around: Surroundings, *, back_us: int, feeds: Callable[[], Iterable[Feed]], opened: Callable[[Gap], None],
     ) -> None:  # fmt: skip
-        self._history, self._setup, self._rest, self._outbox, self._around = history, setup, rest, outbox, around
+        self._history, self._recent, self._setup = history, recent, setup
+        self._rest, self._outbox, self._around = rest, outbox, around
         self._kept = Kept(nats, names.first_prefix(setup.exchange))
         self._back_us, self._feeds, self._opened = back_us, feeds, opened
+        self._by_id = history is not None and not history.by_time
         self._ways: dict[str, Way] = {}
         self._attempts: dict[str, int] = {}
         self._failures = 0
@@ -92,8 +98,8 @@ class FirstTrades:
     async def _begin(self) -> None:
         """Note symbols that are listened to for the first time, at once: the next start will not be their first."""
         for feed in self._feeds():
-            if feed.symbol not in self._ways and feed.first is not None:
-                number, timestamp = feed.first
+            if feed.symbol not in self._ways and (feed.first is not None or (feed.frames and not self._by_id)):
+                number, timestamp = feed.first or (0, self._around.clock())
                 self._ways[feed.symbol] = Way(number, timestamp, timestamp - self._back_us)
                 self._unsaved.add(feed.symbol)
         if (self._unsaved or self._noted) and self._around.monotonic() >= self._save_due:
@@ -113,7 +119,11 @@ class FirstTrades:
     # --- a step back -------------------------------------------------------------------------------------------
     async def _step(self, symbol: str, way: Way) -> None:
         native = self._natives()[symbol]
-        piece = await (self._slice(native, way) if self._history.by_time else self._piece(symbol, native, way))
+        if self._by_id:
+            piece = await self._piece(symbol, native, way)
+            way.done = not piece
+        else:
+            piece = await self._slice(native, way)
         for row in piece:
             for event in row.events:
                 self._outbox.add_bulk(event)
@@ -125,13 +135,14 @@ class FirstTrades:
             await self._around.sleep(LOOK_S)
         if piece:
             way.below, way.before = piece[0].number, min(way.before, *(row.timestamp for row in piece))
-        way.done = way.before <= way.until or way.below <= 1 or (not piece and not self._history.by_time)
+        way.done |= way.before <= way.until or way.below == 1
         self._unsaved.add(symbol)
         if way.done:
             log.info("trades_backfilled", exchange=self._setup.exchange, symbol=symbol, since=time.iso(way.before))
 
     async def _piece(self, symbol: str, native: str, way: Way) -> list[Row]:
         """The rows just below, oldest first; what the exchange leaves open between them becomes a gap."""
+        assert self._history is not None
         reach = Reach(max(way.below - PIECE_IDS, 1), way.below - 1, way.until, way.before)
         reading = await read(lambda part: self._page(native, part), reach, newest_first=self._history.newest_first)
         rows = sorted(reading.rows.values())
@@ -142,21 +153,22 @@ class FirstTrades:
         return rows
 
     async def _slice(self, native: str, way: Way) -> list[Row]:
-        """The rows of the minutes before, oldest first, where the exchange is asked for times."""
-        begin, rows = max(way.before - SLICE_US, way.until), dict[int, Row]()
-        edge = begin
-        for _ in range(PAGES_MAX):
-            page = await self._page(native, Reach(0, way.below - 1, edge, way.before))
-            fresh = {row.number: row for row in page if row.number < way.below and row.number not in rows}
-            rows |= {number: row for number, row in fresh.items() if row.timestamp >= begin}
-            if not fresh or max(row.number for row in page) >= way.below - 1:
-                break
-            edge = max(row.timestamp for row in page)
-        if not rows:
-            way.before = begin
-        return sorted(rows.values())
+        """The trades of the minutes before, oldest first, where the exchange is asked for times."""
+        recent = self._recent
+        assert recent is not None
+        begin = max(way.before - LENGTH_US, way.until)
+        # What shares the last time may have been left out: a copy is no matter, a hole is.
+        found = await read_slice(recent, native, begin, way.before + time.MILLISECOND, partial(self._ask, recent))
+        way.before, way.done = begin, found.begin > begin
+        return found.rows
+
+    async def _ask(self, recent: Recent, request: Request) -> Page:
+        body = await self._rest.get(request, share=SHARE)
+        self.counts["pages"] += 1
+        return recent.parse(body, request, self._around.clock(), self._setup)
 
     async def _page(self, native: str, reach: Reach) -> list[Row]:
+        assert self._history is not None
         request = self._history.request(native, reach)
         body = await self._rest.get(request, share=SHARE)
         self.counts["pages"] += 1

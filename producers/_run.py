@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from nats.aio.client import Client
 
 from producers._connection import Surroundings
+from producers._order import Clerk, Order, Progress
 from producers._transport import transport
 from producers._worker import Worker
 from schemas.settings import Settings
@@ -37,12 +39,23 @@ async def _work(
     health: dict[str, Any],
 ) -> None:  # fmt: skip
     its = settings.exchanges.get(exchange)
-    around = Surroundings(
+    around = _around(stop, its.transport if its else "websockets")
+    await Worker(exchange, words, name, settings, nats, around, health).run()
+
+
+def _around(stop: asyncio.Event, socket: Literal["websockets", "picows"] = "websockets") -> Surroundings:
+    return Surroundings(
         clock=lambda: time.time_ns() // 1000,
         monotonic=time.monotonic,
         sleep=asyncio.sleep,
         rng=random.Random(),
-        connect=transport(its.transport if its else "websockets"),
+        connect=transport(socket),
         stop=stop,
     )
-    await Worker(exchange, words, name, settings, nats, around, health).run()
+
+
+async def backfill(
+    order: Order, settings: Settings, nats: Client, stop: asyncio.Event, told: Callable[[Progress], None]
+) -> Progress:  # fmt: skip
+    """Read a part of history into the log. Raises ConfigError where it cannot be had, RestError where it was not."""
+    return await Clerk(order, settings, nats, _around(stop)).run(told)

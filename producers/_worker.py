@@ -68,10 +68,10 @@ class Worker:
         self._registry = Registry(nats, exchange, around.clock)
         follows = "trades" in self._channels
         self._ledger = Ledger(self._declared, self._setup, nats, self._rest, self._outbox, around) if follows else None
-        history, self._first = self._declared.history, None
-        if self._ledger is not None and history is not None and settings.trades.backfill:
+        history, recent, self._first = self._declared.history, self._declared.recent, None
+        if self._ledger is not None and (history or recent) is not None and settings.trades.backfill:
             self._first = FirstTrades(
-                history, self._setup, nats, self._rest, self._outbox, around, back_us=settings.trades.backfill,
+                history, recent, self._setup, nats, self._rest, self._outbox, around, back_us=settings.trades.backfill,
                 feeds=self._ledger.fresh, opened=self._ledger.open,
             )  # fmt: skip
         self._slow = None

@@ -14,6 +14,7 @@ from schemas import time
 from schemas.events import Trade
 from simulator._market import Market
 from simulator._run import serve
+from simulator._truth import truth
 from tests.accounting import of_log
 from tests.backfilling import scene
 from tests.conftest import Stack
@@ -23,7 +24,7 @@ from tests.test_whole_path import settled
 WORDS = ("trades", "liquidations", "books")
 
 
-@pytest.mark.parametrize("exchange", ["binance", "okx_futures", "kraken"])
+@pytest.mark.parametrize("exchange", ["binance", "okx_futures", "kraken", "deribit"])
 async def test_trades_before_the_first_start_come_newest_first_and_join_what_is_heard(
     exchange: str, tmp_path: Path
 ) -> None:
@@ -54,6 +55,30 @@ async def test_trades_before_the_first_start_come_newest_first_and_join_what_is_
         async with it.working(WORDS):
             await it.passed(1)
             assert it.health["history"] == {"trades": 0, "pages": 0, "errors": 0, "left": 0}
+
+
+@pytest.mark.parametrize(("exchange", "reach"), [("bitget", 15 * time.MINUTE), ("bybit_futures", 0)])
+async def test_where_ids_are_not_dense_trades_before_the_first_start_come_as_far_as_the_exchange_has_them(
+    exchange: str, reach: int, tmp_path: Path
+) -> None:
+    async with scene(exchange, tmp_path, rate=10.0) as it:
+        it.settings = it.configured(channels=("trades",), trades="15m")
+        async with it.working(WORDS):
+            await it.until(
+                lambda: it.health.get("history", {}).get("trades") and not it.health["backfill"], "the trades"
+            )
+            await it.passed(1)
+        trades = {event.trade_id: event for event in await it.events("trades") if isinstance(event, Trade)}
+        begin = min(trade.timestamp for trade in trades.values()) + time.MILLISECOND
+        end = max(trade.timestamp for trade in trades.values()) - time.MILLISECOND
+        assert begin <= it.began - reach + time.MINUTE
+        desk = it.simulator.hubs[exchange].desk
+        (tape,) = it.tapes.values()
+        bounds = {"from": str(begin // 1_000), "to": str(end // 1_000)}
+        sums = await truth(desk, {"symbol": tape.listing.symbol, **bounds})
+        own = [trade for trade in trades.values() if begin <= trade.timestamp <= end]
+        assert len(own) == sums["count"]
+        assert len(own) > 300
 
 
 async def test_trades_of_before_end_in_the_footprints_as_they_stand_in_the_table(own_stack: Stack) -> None:
