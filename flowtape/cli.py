@@ -251,7 +251,7 @@ def backfill(
         raise ConfigError(
             "command line", word, f"no exchange keeps a history of it; there is one of {', '.join(WORDS)}"
         )
-    now = clock.time_ns() // 1000
+    now = clocks.time_ns() // 1000
     end = now if end is None else end
     if not begin < min(end, now):
         raise ConfigError("command line", "--from", "must be before --to, and in the past")

@@ -51,7 +51,8 @@ class FirstTrades:
 
     def __init__(
         self, history: History | None, recent: Recent | None, setup: Setup, nats: Client, rest: RestClient,
-        outbox: Outbox, around: Surroundings, *, back_us: int, feeds: Callable[[], Iterable[Feed]], opened: Callable[[Gap], None],
+        outbox: Outbox, around: Surroundings, *, back_us: int, feeds: Callable[[], Iterable[Feed]],
+        opened: Callable[[Gap], None],
     ) -> None:  # fmt: skip
         self._history, self._recent, self._setup = history, recent, setup
         self._rest, self._outbox, self._around = rest, outbox, around

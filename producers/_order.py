@@ -20,7 +20,7 @@ from producers._exchange import NoProducer, Options, Page, Recent, Request, Setu
 from producers._feeds import Feeds
 from producers._outbox import Outbox
 from producers._registry import Registry, fetch, near
-from producers._rest import RestClient, RestError
+from producers._rest import NoBudget, RestClient, RestError
 from producers._revisions import Revisions
 from producers._slices import LENGTH_US, SliceTooLarge
 from producers._slices import read as read_slice
@@ -196,10 +196,14 @@ class Clerk:
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """An answer, asked for again while what stands in the way may pass. Raises RestError."""
+        said: RestError | None = None
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
                 return await ask()
+            except NoBudget as error:
+                raise said or error from error
             except RestError as error:
+                said = error
                 lasting = error.status not in TEMPORARY and error.status < 500
                 if lasting or attempt == ATTEMPTS_MAX or self._around.stop.is_set():
                     raise

@@ -27,6 +27,10 @@ class RestError(Exception):
         self.url, self.status, self.reason = url, status, reason
 
 
+class NoBudget(RestError):
+    """A request that was not sent: the host will hear nothing from us for longer than anybody should wait."""
+
+
 class RestClient:
     """Requests to one exchange. With ``override`` set no other host is talked to."""
 
@@ -47,7 +51,7 @@ class RestClient:
         waited_s = 0.0
         while (wait_s := budget.take(request.weight, share=share)) > 0.0:
             if waited_s + wait_s > BUDGET_S_MAX:
-                raise RestError(url, 0, f"no budget for {wait_s:.0f} s")
+                raise NoBudget(url, 0, f"no budget for {wait_s:.0f} s")
             waited_s += wait_s
             await self._sleep(wait_s)
         self.counts["requests"] += 1
