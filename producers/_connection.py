@@ -55,9 +55,9 @@ async def first(waits: Sequence[Awaitable[Any]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def backoff_s(attempt: int, rng: random.Random) -> float:
-    """Seconds before attempt ``attempt`` (1 = the first retry): doubling, capped, jittered."""
-    return float(min(BACKOFF_S_MAX, BACKOFF_S_FIRST * 2.0 ** min(attempt - 1, 16)) * rng.uniform(0.5, 1.0))
+def backoff_s(attempt: int, rng: random.Random, most_s: float = BACKOFF_S_MAX) -> float:
+    """Seconds before attempt ``attempt`` (1 = the first retry): doubling, capped at ``most_s``, jittered."""
+    return float(min(most_s, BACKOFF_S_FIRST * 2.0 ** min(attempt - 1, 16)) * rng.uniform(0.5, 1.0))
 
 
 def batches(topics: Sequence[str], limits: Limits) -> Iterator[list[str]]:

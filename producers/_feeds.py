@@ -62,12 +62,27 @@ class Directory:
         """Whether the exchange itself has answered: only then may a symbol be called unknown."""
         self._named, self._spelled = named, spelled
         self._natives: dict[str, Instrument] = {}
+        self._missed: set[str] = set()
+        """Symbols the last whole list lacked."""
 
     def learn(self, instruments: Iterable[Instrument]) -> None:
         """Take in instruments; a later one of the same symbol replaces the earlier."""
         for instrument in instruments:
             self.instruments[instrument.symbol] = instrument
             self._natives[instrument.exchange_symbol] = instrument
+
+    def replace(self, instruments: Iterable[Instrument]) -> list[Instrument]:
+        """Take in the exchange's whole list; returns what is gone: what it lacked twice in a row."""
+        before = set(self.instruments)
+        fresh = list(instruments)
+        self.learn(fresh)
+        self.complete = True
+        missed = before - {instrument.symbol for instrument in fresh}
+        gone = [self.instruments.pop(symbol) for symbol in sorted(missed & self._missed)]
+        self._missed = missed - {instrument.symbol for instrument in gone}
+        for instrument in gone:
+            self._natives.pop(instrument.exchange_symbol, None)
+        return gone
 
     def of(self, native: str) -> Instrument:
         """The instrument of an exchange symbol. Raises UnknownSymbol."""

@@ -56,7 +56,10 @@ class Registry:
         return [instrument for _, instrument in self._versions.values()]
 
     async def store(self, instruments: Sequence[Instrument]) -> int:
-        """Write what changed; returns how many versions were written. Unreachable: nothing, to be tried later."""
+        """Write what changed; returns how many versions were written. Unreachable: nothing, to be tried later.
+
+        What does not trade is written only where it once did.
+        """
         if self._bucket is None:
             await self.load()
         if self._bucket is None:
@@ -64,6 +67,8 @@ class Registry:
         written = 0
         try:
             for instrument in instruments:
+                if instrument.status != "trading" and f"{self._exchange}.{instrument.symbol}" not in self._versions:
+                    continue
                 written += await self._store(self._bucket, instrument)
         except _UNAVAILABLE as error:
             log.warning("registry_unavailable", exchange=self._exchange, error=f"{type(error).__name__}: {error}")
@@ -88,30 +93,58 @@ class Registry:
         return True
 
 
+class Incomplete(RestError):
+    """Some of an exchange's lists did not come; ``instruments`` are those of the others."""
+
+    def __init__(self, error: RestError, instruments: list[Instrument]) -> None:
+        super().__init__(error.url, error.status, error.reason)
+        self.instruments = instruments
+
+
 async def fetch(exchange: Exchange, exchange_id: str, rest: RestClient) -> list[Instrument]:
-    """The exchange's own list. Raises RestError, also where the answer is not understood."""
+    """The exchange's own list. Raises RestError, also where the answer is not understood; Incomplete for a part."""
     found: list[Instrument] = []
+    failed: RestError | None = None
     waiting = list(exchange.rest.instruments)
     for _ in range(PAGES_MAX):
         if not waiting:
             break
         request = waiting.pop(0)
-        body = await rest.get(request)
         try:
+            body = await rest.get(request)
             found += exchange.instruments(body)
             more = exchange.rest.following(request, body)
+        except RestError as error:
+            failed = error
+            continue
         except (msgspec.MsgspecError, ValueError, FrameError) as error:
-            raise RestError(request.url, 200, f"not an instrument list: {error}") from error
+            failed = RestError(request.url, 200, f"not an instrument list: {error}")
+            continue
         waiting += [more] if more is not None else []
     if waiting:
         raise RestError(waiting[0].url, 200, f"an instrument list of more than {PAGES_MAX} pages")
     if not found:
-        raise RestError(exchange.rest.instruments[0].url, 200, "an empty instrument list")
-    return [
+        raise failed or RestError(exchange.rest.instruments[0].url, 200, "an empty instrument list")
+    named = [
         msgspec.structs.replace(instrument, exchange=exchange_id)
         for instrument in found
         if is_symbol(instrument.symbol)
     ]  # fmt: skip
+    if failed is not None:
+        raise Incomplete(failed, named)
+    return named
+
+
+async def volumes(exchange: Exchange, rest: RestClient) -> dict[str, float]:
+    """24 h quote volumes by exchange symbol, empty where the exchange tells none. Raises RestError."""
+    request = exchange.rest.volumes
+    if request is None:
+        return {}
+    body = await rest.get(request)
+    try:
+        return dict(exchange.volumes(body))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RestError(request.url, 200, f"not a list of volumes: {error}") from error
 
 
 def trading(instruments: Sequence[Instrument]) -> tuple[list[Instrument], dict[str, list[str]]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 from nats.aio.client import Client
 
@@ -19,16 +20,17 @@ from producers._holes import gaps
 from producers._ledger import Ledger
 from producers._outbox import Outbox
 from producers._polling import Polling
-from producers._registry import Registry, fetch, near, trading
+from producers._registry import Incomplete, Registry, fetch, near, trading, volumes
 from producers._rest import RestClient, RestError, redirected
 from producers._revisions import Revisions
 from producers._slow import Slow
 from producers._spool import Spool
 from schemas import time
 from schemas.events import Clock
+from schemas.instruments import Instrument
 from schemas.settings import ConfigError, ExchangeSettings, Settings
 
-REFRESH_S = 3600.0
+REFRESH_S, RETRY_S_MAX = 3600.0, 60.0
 CLOSE_S_MAX = 10.0
 ALL = "*"
 log = structlog.get_logger()
@@ -84,6 +86,8 @@ class Worker:
         self._connections: list[Connection] = []
         self._polls: list[Polling] = []
         self._unknown: list[str] = []
+        self._existed = False
+        """Whether the exchange's list ever had something of what is configured."""
         self._with_clock = "trades" in words
         self._told = 0
 
@@ -127,25 +131,43 @@ class Worker:
     async def _refresh(self, tasks: asyncio.TaskGroup) -> None:
         """Read the exchange's instruments, again and again; ingest goes on without them."""
         failures = 0
-        volumes: dict[str, float] = {}
+        ranks: dict[str, float] = {}
         while not self._around.stop.is_set():
+            listed: list[Instrument] = []
+            problem: RestError | None = None
             try:
-                found, clashes = trading(await fetch(self._declared, self._id, self._rest))
-                if ALL in self._its.symbols and self._declared.rest.volumes is not None and not volumes:
-                    volumes = dict(self._declared.volumes(await self._rest.get(self._declared.rest.volumes)))
+                listed = await fetch(self._declared, self._id, self._rest)
+                if ALL in self._its.symbols:
+                    ranks = ranks or await volumes(self._declared, self._rest)
+            except Incomplete as error:
+                # Of a part nothing can be ranked; what is named explicitly can be looked up in it.
+                problem, listed = error, [] if ALL in self._its.symbols else error.instruments
             except RestError as error:
+                problem, listed = error, []
+            if listed:
+                await self._learn(listed, tasks, ranks, whole=problem is None)
+            if problem is None:
+                failures = 0
+                await self._around.pause(REFRESH_S)
+            else:
                 failures += 1
-                log.warning("instruments_unavailable", exchange=self._id, error=str(error)[:300])
-                await self._around.pause(backoff_s(failures, self._around.rng))
-                continue
-            failures = 0
-            self._refuse_clashes(clashes)
-            self._directory.learn(i for i in found if i.symbol not in clashes)
-            self._setup.feeds.refresh()
-            self._directory.complete = True
-            self._reconcile(tasks, volumes)
-            await self._registry.store([i for i in found if i.status == "trading"])
-            await self._around.pause(REFRESH_S)
+                log.warning("instruments_unavailable", exchange=self._id, error=str(problem)[:300])
+                await self._around.pause(backoff_s(failures, self._around.rng, RETRY_S_MAX))
+
+    async def _learn(
+        self, listed: list[Instrument], tasks: asyncio.TaskGroup, ranks: dict[str, float], *, whole: bool
+    ) -> None:
+        """Take in the exchange's list, follow what it changes, and write it to the registry."""
+        found, clashes = trading(listed)
+        self._refuse_clashes(clashes)
+        clear = [instrument for instrument in found if instrument.symbol not in clashes]
+        gone = self._directory.replace(clear) if whole else []
+        self._directory.learn(clear)
+        self._setup.feeds.refresh()
+        self._reconcile(tasks, ranks)
+        for instrument in gone:
+            log.info("delisted", exchange=self._id, symbol=instrument.symbol)
+        await self._registry.store([*found, *(msgspec.structs.replace(it, status="delisted") for it in gone)])
 
     def _refuse_clashes(self, clashes: dict[str, list[str]]) -> None:
         for symbol, natives in clashes.items():
@@ -154,9 +176,9 @@ class Worker:
                 raise ConfigError("configuration", f"exchanges.{self._id}.symbols",
                                   f"{symbol} could be any of {', '.join(natives)}")  # fmt: skip
 
-    def _reconcile(self, tasks: asyncio.TaskGroup, volumes: dict[str, float] | None = None) -> None:
+    def _reconcile(self, tasks: asyncio.TaskGroup, ranks: dict[str, float] | None = None) -> None:
         """Follow what the configuration means by now: drop what does not exist, add what does."""
-        wanted = self._wanted(volumes or {})
+        wanted = self._wanted(ranks or {})
         gone = set(self._natives) - set(wanted)
         for connection in self._connections:
             connection.drop(gone)
@@ -183,11 +205,11 @@ class Worker:
                 self._connections.append(connection)
                 tasks.create_task(connection.run())
 
-    def _wanted(self, volumes: dict[str, float]) -> list[str]:
+    def _wanted(self, ranks: dict[str, float]) -> list[str]:
         """The exchange's own spelling of what is configured. Raises ConfigError where nothing of it exists."""
         if ALL in self._its.symbols:
             alive = [i for i in self._directory.instruments.values() if i.status == "trading"]
-            alive.sort(key=lambda i: (-volumes.get(i.exchange_symbol, 0.0), i.symbol))
+            alive.sort(key=lambda i: (-ranks.get(i.exchange_symbol, 0.0), i.symbol))
             # Symbols already followed stay: a change of rank is no reason to break a series.
             ranked = [*self._natives, *(i.exchange_symbol for i in alive if i.exchange_symbol not in self._natives)]
             existing = {i.exchange_symbol for i in alive}
@@ -202,6 +224,7 @@ class Worker:
         # A naming rule cannot know every contract's size; only the exchange's own list can call a symbol unknown.
         if self._unknown and self._directory.complete:
             self._complain(found)
+        self._existed |= bool(found) and self._directory.complete
         return found
 
     def _complain(self, found: list[str]) -> None:
@@ -210,7 +233,7 @@ class Worker:
             f"{self._id} has no {name!r}" + (f", near are {', '.join(like)}" if like else "")
             for name, like in hints.items()
         )
-        if not found:
+        if not (found or self._existed):  # what was there once may go, and that ends nothing
             raise ConfigError("configuration", f"exchanges.{self._id}.symbols", problem)
         log.error("symbols_unknown", exchange=self._id, problem=problem)
 

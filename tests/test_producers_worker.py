@@ -15,14 +15,15 @@ from nats.aio.client import Client
 from nats.js.api import KeyValueConfig
 
 from producers._budget import Budget
-from producers._exchange import Request, Rest, load
+from producers._exchange import Request, Rest, directory, load
 from producers._registry import Registry
 from producers._rest import RestClient, RestError, redirected
 from producers._run import klines, produce
+from producers._worker import Worker
 from schemas.events import Clock, OpenInterest, decode_any
 from schemas.instruments import Instrument, decode
 from schemas.settings import ConfigError, Duration, ExchangeSettings, PollSettings, Settings, TradesSettings
-from tests.producing import NOW, frame, nats_server, stored, trade_ids, until
+from tests.producing import NOW, frame, nats_server, stored, surroundings, trade_ids, until
 
 LISTED = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
@@ -193,6 +194,69 @@ async def test_open_interest_is_polled_once_a_slot(client: Client, tmp_path: Pat
     assert len(events) == 1
     assert isinstance(events[0], OpenInterest)
     assert (events[0].timestamp, events[0].open_interest) == (NOW, 84617.188)
+
+
+async def test_an_instrument_list_that_does_not_come_is_asked_for_ever_more_rarely(
+    client: Client, tmp_path: Path
+) -> None:
+    pauses: list[float] = []
+    async with Venue({}).open() as venue:
+        stop = asyncio.Event()
+        around = surroundings("websockets", stop, pauses)
+        worker = Worker("binance", ("trades",), "produce", _settings(venue, tmp_path), client, around, {})
+        task = asyncio.create_task(worker.run())
+        await until(lambda: max(pauses, default=0.0) > 30.0)
+        stop.set()
+        await task
+    assert venue.asked.count("/api/v3/exchangeInfo") <= 10
+    assert max(pauses) <= 60.0
+
+
+async def test_what_is_newly_listed_is_followed_and_what_is_delisted_is_dropped_without_a_restart(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers._worker.REFRESH_S", 0.2)
+    listed = ["BTCUSDT", "ETHUSDT"]
+    async with Venue({"/api/v3/exchangeInfo": lambda: _json(_listing(tuple(listed)))}).open() as venue:
+        settings = _settings(venue, tmp_path, symbols=["BTC-USDT", "ETH-USDT", "SOL-USDT"])
+        async with producing(settings, client) as health:
+            await until(lambda: health.get("symbols") == 2 and health["unknown"] == ["SOL-USDT"])
+            listed.append("SOLUSDT")
+            await until(lambda: health["symbols"] == 3 and "solusdt@trade" in venue.subscribed)
+            listed.remove("ETHUSDT")
+            await until(lambda: health["unknown"] == ["ETH-USDT"] and health["symbols"] == 2)
+            listed.clear()
+            listed.append("ADAUSDT")  # even when nothing is left the process goes on
+            await until(lambda: health["symbols"] == 0)
+            listed.append("BTCUSDT")
+            await until(lambda: health["symbols"] == 1)
+    bucket = await client.jetstream().key_value("instruments")
+    states = {
+        name: decode((await bucket.get(f"binance.{name}")).value or b"").status for name in ("ETH-USDT", "BTC-USDT")
+    }
+    assert states == {"ETH-USDT": "delisted", "BTC-USDT": "trading"}
+
+
+async def test_a_list_missing_a_symbol_once_drops_nothing(client: Client, tmp_path: Path) -> None:
+    known = directory(load("binance"), "binance")
+    plain = load("binance").instruments(msgspec.json.encode(_listing()))
+    assert known.replace(plain) == known.replace(plain[1:]) == known.replace(plain) == []
+    assert known.replace(plain[1:]) == []
+    assert [it.symbol for it in known.replace(plain[1:])] == ["BTC-USDT"]
+    assert known.native("BTC-USDT") is None
+
+
+async def test_of_two_hosts_one_is_enough_to_know_its_own_symbols(client: Client, tmp_path: Path) -> None:
+    listing = _listing(("BTCUSDT",))
+    listing["symbols"][0] |= {"marginAsset": "USDT", "contractType": "PERPETUAL"}
+    async with Venue({"/fapi/v1/exchangeInfo": lambda: _json(listing)}).open() as venue:
+        settings = _settings(venue, tmp_path, "binance_futures", symbols=["BTC-USDT-PERP", "BTC-USD-BTC-PERP"])
+        async with producing(settings, client, "binance_futures") as health:
+            await until(lambda: health.get("symbols") == 2)
+            bucket = await client.jetstream().key_value("instruments")
+            await until(lambda: venue.asked.count("/dapi/v1/exchangeInfo") >= 2)
+        assert health["unknown"] == [], "a list that did not come calls nothing unknown"
+        assert decode((await bucket.get("binance_futures.BTC-USDT-PERP")).value or b"").tick_size == 0.01
 
 
 # --- registry --------------------------------------------------------------------------------------------------
