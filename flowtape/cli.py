@@ -294,6 +294,7 @@ def signal(settings: Settings, names: tuple[str, ...]) -> int:
     flowtape signal liquidations funding
     flowtape signal new pressure      write a signal of your own, with its test
     flowtape signal pressure          run it, in a process of its own
+    flowtape signal alerts            watch for the rules of [[alerts]]
     """
     from flowtape import worker
     from signals import _run

@@ -100,6 +100,7 @@ class _Up:
         exchanges = DEMO_EXCHANGES if self._demo else tuple(self._settings.exchanges)
         workers: list[tuple[str, ...]] = [("consume", "consume"), ("signal", "signal"), ("web", "web")]
         workers += [(f"signal-{name}", "signal", name) for name in own.names(self._settings)]
+        workers += [("signal-alerts", "signal", "alerts")] if self._settings.alerts else []
         for exchange in exchanges:
             workers += [(f"produce-{exchange}", "produce", exchange), (f"klines-{exchange}", "klines", exchange)]
         return workers

@@ -70,6 +70,11 @@ def signal_subject(signal: str, exchange: str, symbol: str, interval: str = "") 
     return f"sig.{signal}.{exchange}.{symbol}" + (f".{interval}" if interval else "")
 
 
+def alert_subject(rule: str, exchange: str, symbol: str) -> str:
+    """``sig.alert.btc-stacks.binance.BTC-USDT``."""
+    return f"sig.alert.{rule}.{exchange}.{symbol}"
+
+
 def stream_subjects(stream: str) -> list[str]:
     """The subjects a stream takes in."""
     if stream == STREAM_SIGNALS:

@@ -22,6 +22,7 @@ from schemas.names import CHANNELS, WORD
 from schemas.symbols import EXCHANGES, SIMULATED, is_exchange
 
 PREFIX = "FLOWTAPE_"
+_RULE, _SIGNAL = re.compile(r"[a-z0-9_-]{1,48}"), re.compile(r"[a-z0-9_*]{1,48}")
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -218,6 +219,37 @@ class SignalsSettings(_Section):
     folder: str = ""
 
 
+class AlertSettings(_Section):
+    """``[[alerts]]``: a rule. Patterns may hold ``*``; what is left out matches everything."""
+
+    name: str
+    signal: str
+    """The word of ``sig.<signal>.…``, or ``price``."""
+    exchange: str = "*"
+    symbol: str = "*"
+    interval: str = "*"
+    side: Literal["", "buy", "sell"] = ""
+    event: Literal["", "seen", "opened", "closed"] = ""
+    min_size: float = 0.0
+    min_value: float = 0.0
+    above: float | None = None
+    below: float | None = None
+    """Of ``price`` alone: told when a trade crosses it."""
+    every: Duration = field(default_factory=lambda: _duration("off"))
+    """At most one of a symbol in so long."""
+    targets: list[str] = []
+
+
+class TargetSettings(_Section):
+    """``[targets.<name>]``: where alerts are posted. ``secret`` may be ``$NAME`` of an environment variable."""
+
+    kind: Literal["json", "discord", "telegram"]
+    url: str = ""
+    secret: str = ""
+    """``json``: the key it is signed with; ``telegram``: the bot's token."""
+    chat: str = ""
+
+
 class Settings(_Section):
     """The whole configuration, checked."""
 
@@ -236,6 +268,8 @@ class Settings(_Section):
     producer: ProducerSettings = field(default_factory=ProducerSettings)
     consumer: ConsumerSettings = field(default_factory=ConsumerSettings)
     signals: SignalsSettings = field(default_factory=SignalsSettings)
+    alerts: list[AlertSettings] = []
+    targets: dict[str, TargetSettings] = {}
 
 
 def default_symbols(exchange: str) -> list[str]:
@@ -262,6 +296,7 @@ def load(text: str, environment: Mapping[str, str], source: str = "flowtape.toml
     if not settings.exchanges:
         settings.exchanges = {"binance": ExchangeSettings(), "binance_futures": ExchangeSettings()}
     _check(settings, source)
+    _check_alerts(settings, environment, source)
     return settings
 
 
@@ -374,6 +409,45 @@ def _channel(word: str, key: str, source: str) -> str:
     if word not in WORD or WORD[word].channel not in CHANNELS:
         raise ConfigError(source, key, f"unknown channel {word!r}; known are {', '.join(CHANNELS)}")
     return WORD[word].channel
+
+
+def _check_alerts(settings: Settings, environment: Mapping[str, str], source: str) -> None:
+    for name, target in settings.targets.items():
+        key = f"targets.{name}"
+        _check_url(target.url, "http", f"{key}.url", source)
+        _check_public(target.url, f"{key}.url", source)
+        if target.secret.startswith("$"):
+            if target.secret[1:] not in environment:
+                raise ConfigError(source, f"{key}.secret", f"there is no environment variable {target.secret[1:]}")
+            target.secret = environment[target.secret[1:]]
+        needed = {"json": ("url", "secret"), "discord": ("url",), "telegram": ("secret", "chat")}[target.kind]
+        for part in needed:
+            if not getattr(target, part):
+                raise ConfigError(source, f"{key}.{part}", f"missing: {target.kind} needs it")
+    for n, rule in enumerate(settings.alerts):
+        key = f"alerts[{n}]"
+        if not _RULE.fullmatch(rule.name) or rule.name in {other.name for other in settings.alerts[:n]}:
+            raise ConfigError(
+                source, f"{key}.name", f"{rule.name!r} is taken, or not of lower-case letters, digits, _ and -"
+            )
+        if not _SIGNAL.fullmatch(rule.signal) or rule.signal == "alert":
+            raise ConfigError(source, f"{key}.signal", f"{rule.signal!r} is no word of sig.<signal>.…")
+        if (rule.signal == "price") != (rule.above is not None or rule.below is not None):
+            raise ConfigError(source, f"{key}.above", 'above or below are needed by signal = "price", and by it alone')
+        for name in rule.targets:
+            if name not in settings.targets:
+                raise ConfigError(source, f"{key}.targets", f"there is no [targets.{name}]")
+
+
+def _check_public(url: str, key: str, source: str) -> None:
+    """Raises ConfigError for an address in a private network that is not this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if not (address.is_global or address.is_loopback):
+        raise ConfigError(source, key, f"{host} is a private address; alerts go to public ones or to this machine")
 
 
 def _check_url(url: str, plain: str, key: str, source: str) -> None:

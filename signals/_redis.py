@@ -66,6 +66,11 @@ class Writer:
             return Watermark(-1, "")
         return Watermark(int(sequence), created.decode())
 
+    async def marks(self, fields: list[str]) -> list[bytes | None] | None:
+        """Fields of the watermark's hash. None while Redis is away."""
+        answers = await self._talk([command(b"HMGET", self._key, *(field.encode() for field in fields))])
+        return None if answers is None else answers[0]
+
     async def write(
         self, values: list[Value], members: list[Member], watermark: Watermark | None, emptied: list[bytes],
         others: dict[str, int] | None = None,

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from schemas.names import WORD, signal_durable, watermark_key
 from schemas.settings import ConfigError, Settings
-from signals import _own_run, own
+from signals import _alert_run, _own_run, own
 from signals._board import SIGNALS
 from signals._feed import Feed
 from signals._jetstream import StreamAnswer, StreamFacts, facts
@@ -44,11 +44,15 @@ async def signal(
 
     Raises ConfigError for what cannot be computed.
     """
+    if names == [_alert_run.NAME]:
+        watch = _alert_run.AlertWorker(settings, nats, redis, health, wall, monotonic, sleep)
+        await watch.run(stop)
+        return
     series, owned = plug_ins(), own.names(settings)
     known = (*SIGNALS, *series)
     unknown = [name for name in names if name not in (*known, *owned)]
     if unknown:
-        told = ", ".join((*known, *owned))
+        told = ", ".join((*known, *owned, _alert_run.NAME))
         raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {told}")
     around = (settings, nats, redis, health, wall, monotonic, sleep)
     if mine := [name for name in names if name not in known]:
