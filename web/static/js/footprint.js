@@ -6,7 +6,8 @@ import { BUY, SELL, ownTicks, rowsOf } from "./rows.js";
 import { shade } from "./palette.js";
 
 const CELLS_FROM = 14; // css pixels a bar: cells begin to show
-const CELLS_FULL = 46; // and are all there is
+const CELLS_FULL = 32; // and are all there is
+const TEXT_FROM = 46;
 const TEXT_PIXELS_MIN = 8;
 const TEXT_PIXELS_MAX = 12;
 const ROW_PIXELS_TEXT = 10; // least height of a row with text, css pixels
@@ -73,7 +74,7 @@ class FootprintRenderer {
     this.drawn = { ticks: 1, cells, texts: 0, bars: to - from };
     if (to <= from) return;
     const newest = bars[to - 1].originalData.candle;
-    const wide = barSpacing >= CELLS_FULL;
+    const wide = barSpacing >= TEXT_FROM;
     const ticks = rowTicks(newest, toY, look.row, wide ? ROW_PIXELS_TEXT : ROW_PIXELS);
     this.drawn.ticks = ticks;
     const scene = { context, rx, ry, toY, cells, palette: look.palette, mode: look.mode, ticks,

@@ -30,10 +30,9 @@ export class Head {
       this.#choice("mode", MODES, "Cells"),
       this.#choice("row", Object.fromEntries(ROWS.map((n) => [n, n ? `Row × ${n}` : "Row auto"])), "Row height"),
       this.#choice("range", Object.fromEntries(Object.entries(RANGES).map(([name, text]) => [name, `Profile: ${text.toLowerCase()}`])), "Profile"), rule(),
-      this.#menu("Panes", "panes", Object.fromEntries(Object.entries(PANES).map(([name, { title }]) => [name, title]))),
-      this.#menu("Layers", "layers", LAYERS), element("span", { className: "space" }),
+      this.#menu(), element("span", { className: "space" }),
       this.#toggle("Tape", "Time and sales (T)", () => settings.get("tape"), () => settings.set({ tape: !settings.get("tape") })),
-      this.#toggle("Operations", "Streams, lag, gaps (O)", () => settings.get("view") === "operations", actions.operations),
+      this.#toggle("Ops", "Operations: streams, lag, gaps (O)", () => settings.get("view") === "operations", actions.operations),
       button("◐", "Dark or light (D)", actions.theme, { id: "theme", "aria-label": "Dark or light" }),
       button("?", "Help and shortcuts (?)", actions.help, { id: "helpButton", "aria-label": "Help" }),
     );
@@ -67,7 +66,7 @@ export class Head {
     this.state.dataset.state = state;
     write(this.state, text);
     this.gaps.hidden = !gaps;
-    write(this.gaps, gaps === 1 ? "1 open gap" : `${gaps} open gaps`);
+    write(this.gaps, gaps === 1 ? "1 gap" : `${gaps} gaps`);
   }
 
   #toggle(text, title, pressed, onclick) {
@@ -85,22 +84,27 @@ export class Head {
   }
 
   /** A button that opens a list of things to show or hide. */
-  #menu(text, name, options) {
-    const boxes = Object.entries(options).map(([word, title]) => {
-      const box = element("input", { type: "checkbox", value: word, onchange: () => this.settings.toggle(name, word) });
-      box.checked = this.settings.get(name).includes(word);
-      this.settings.listen(() => { box.checked = this.settings.get(name).includes(word); });
-      return element("label", {}, box, title);
-    });
-    const id = `menu-${name}`;
-    const list = element("div", { className: "menu", id, popover: "auto" }, ...boxes);
-    const opener = element("button", { type: "button", title: `${text} to show`, popovertarget: id, "data-menu": name }, `${text} ▾`);
+  #menu() {
+    const opener = element("button", { type: "button", title: "Panes and layers to show", popovertarget: "menu-view", id: "viewButton" }, "View ▾");
+    const list = element("div", { className: "menu", id: "menu-view", popover: "auto" },
+      element("h3", {}, "Panes"), ...this.#boxes("panes", Object.entries(PANES).map(([name, { title }]) => [name, title])),
+      element("h3", {}, "Layers"), ...this.#boxes("layers", Object.entries(LAYERS)));
     list.addEventListener("beforetoggle", () => {
       const { left, bottom } = opener.getBoundingClientRect();
-      list.style.left = `${Math.min(left, innerWidth - 220)}px`;
+      list.style.left = `${Math.max(8, Math.min(left, innerWidth - 220))}px`;
       list.style.top = `${bottom + 4}px`;
     });
     return element("div", { className: "group" }, opener, list);
+  }
+
+  #boxes(name, options) {
+    return options.map(([word, title]) => {
+      const box = element("input", { type: "checkbox", value: word, onchange: () => this.settings.toggle(name, word) });
+      const show = () => { box.checked = this.settings.get(name).includes(word); };
+      this.settings.listen(show);
+      show();
+      return element("label", {}, box, title);
+    });
   }
 }
 

@@ -6,6 +6,7 @@ import { Freshness } from "./freshness.js";
 import { Head } from "./head.js";
 import { Layers } from "./layers.js";
 import { Legend } from "./legend.js";
+import { SAMPLED, Sampled } from "./sampled.js";
 import { Settings } from "./settings.js";
 import { Socket } from "./socket.js";
 import { byId, write } from "./dom.js";
@@ -39,6 +40,7 @@ class Page {
     this.chart = new Chart(byId("chart"), this.palette);
     this.layers = new Layers(this.chart, this.socket, this.palette);
     this.tape = new Tape(byId("tape"), this.socket, this.settings, () => this.picker.instruments);
+    this.sampled = [];
     this.feed = null;
     this.hovered = undefined;
     this.painted = 0;
@@ -97,6 +99,7 @@ class Page {
     const { exchange, symbol, interval } = this.settings.values;
     this.layers.select(this.settings.values);
     this.tape.select();
+    this.sample();
     document.title = `${symbol} ${interval} · flowtape`;
     this.notice("");
     this.feed = new Feed(this.socket, { exchange, symbol, interval }, {
@@ -110,6 +113,7 @@ class Page {
   onLoaded(candles, first) {
     if (candles.size) this.describe(candles.last);
     this.chart.setCandles(candles);
+    for (const each of this.sampled) each.see(candles);
     this.layers.see(candles, this.chart.time.getVisibleLogicalRange(), true);
     if (first) this.chart.toNow();
     this.notice(candles.size ? "" : "No candles yet: the first one comes with the first trade.");
@@ -171,7 +175,11 @@ class Page {
     const { settings, chart } = this;
     if (has("exchange", "symbol", "interval")) this.select();
     if (has("mode", "row")) chart.setMode(settings.get("mode"), settings.get("row"));
-    if (has("panes")) chart.setPanes(settings.get("panes"), this.feed?.candles ?? []);
+    if (has("panes")) {
+      chart.setPanes(settings.get("panes"), this.feed?.candles ?? []);
+      this.sample();
+      if (this.feed) for (const each of this.sampled) each.see(this.feed.candles);
+    }
     if (has("layers")) this.layers.show(settings.get("layers"));
     if (has("range") && this.feed) {
       this.layers.setRange(settings.get("range"));
@@ -179,6 +187,13 @@ class Page {
     }
     if (has("theme")) this.applyTheme();
     if (has("view", "tape")) this.applyView();
+  }
+
+  /** Follows open interest and funding where their panes are shown. */
+  sample() {
+    for (const each of this.sampled) each.end();
+    const names = this.settings.get("panes").filter((name) => name in SAMPLED);
+    this.sampled = names.map((name) => new Sampled(name, this.chart, this.socket, this.settings.values));
   }
 
   /** Tells whether what is seen is now. */

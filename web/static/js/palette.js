@@ -14,7 +14,7 @@ export function readPalette(root) {
     palette[`${name}Shades`] = Array.from({ length: SHADES }, (_, n) => faded(palette[name], strength * (0.12 + 0.88 * (n + 1) / SHADES)));
   }
   for (const name of ["buy", "sell"]) {
-    palette[`${name}Faint`] = Array.from({ length: SHADES }, (_, n) => faded(palette[name], strength * (0.04 + (0.26 * (n + 1)) / SHADES)));
+    palette[`${name}Faint`] = Array.from({ length: SHADES }, (_, n) => faded(palette[name], strength * (0.07 + (0.3 * (n + 1)) / SHADES)));
   }
   Object.assign(palette, {
     gap: faded(palette.warn, 0.13), area: faded(palette.text, 0.45), unfinished: colour("unfinished"),

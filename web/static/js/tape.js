@@ -7,7 +7,11 @@ import { beep } from "./sound.js";
 
 const ROWS_MAX = 160;
 const LOOK_MS = 120;
+const LATE_US = 60e6;
 const SIZES = [0, 1e3, 1e4, 5e4, 1e5, 5e5, 1e6];
+
+/** What fills a gap comes late, and is no news. */
+const isNow = (event) => event.received - event.timestamp < LATE_US;
 
 export class Tape {
   #ends = [];
@@ -43,8 +47,8 @@ export class Tape {
     for (const feed of this.feeds) {
       const [exchange, symbol] = feed.split(":");
       const follow = (kind, take) => this.#ends.push(this.socket.subscribe(`md.${kind}.${exchange}.${symbol}`, take));
-      follow("trade", (event) => this.prints.trade(feed, event));
-      follow("liquidation", (event) => this.prints.liquidation(feed, event));
+      follow("trade", (event) => isNow(event) && this.prints.trade(feed, event));
+      follow("liquidation", (event) => isNow(event) && this.prints.liquidation(feed, event));
     }
   }
 
