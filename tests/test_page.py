@@ -1,0 +1,394 @@
+"""The page in a real Chromium, used as a person would: on real servers, a real engine and a market that is known."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from flowtape.migrate import provision
+from schemas.events import Gap
+from tests.conftest import Stack, started
+from tests.harness import Command
+from tests.market_feed import SPOT, MarketFeed
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="not run: chromium is not installed")
+WAIT_MS = 30_000
+MINUTES = 40
+MINUTE_US = 60_000_000
+
+
+class Demo:
+    """A stack with its page, and the market that feeds it."""
+
+    def __init__(self, stack: Stack, url: str, web: Command, feed: MarketFeed) -> None:
+        self.stack, self.url, self.web, self.feed = stack, url, web, feed
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("page")
+    with started(folder) as stack:
+        asyncio.run(provision(stack.settings, lambda _line: None))
+        port = _free_port()
+        web = Command(stack, "web", FLOWTAPE_WEB_PORT=str(port))
+        workers = [Command(stack, "signal"), Command(stack, "consume"), web]
+        feed = MarketFeed(stack.settings, rate=12.0)
+        try:
+            feed.start(MINUTES)
+            url = f"http://127.0.0.1:{port}/"
+            _until(lambda: _answers(f"{url}livez"), "the page answers")
+            yield Demo(stack, url, web, feed)
+        finally:
+            feed.stop()
+            for worker in workers:
+                worker.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """One visitor with a fresh profile; what the browser complains of is kept."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.context: BrowserContext = browser.new_context(**{"viewport": {"width": 1440, "height": 860}, **options})
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(WAIT_MS)
+        self.complaints: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.url = url
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def open(self, query: str = f"?exchange={SPOT}&symbol=BTC-USDT") -> Page:
+        """Open the page and wait until candles are drawn."""
+        self.page.goto(self.url + query)
+        self.until("page.feed?.candles.size > 5 && page.painted > 0")
+        return self.page
+
+    def value(self, expression: str) -> Any:
+        """What an expression over ``page`` gives in the browser."""
+        return self.page.evaluate(f"(() => {{ const page = globalThis.flowtape?.page; return page && ({expression}); }})()")
+
+    def until(self, expression: str) -> None:
+        """Wait until it is true."""
+        self.page.wait_for_function(f"() => {{ const page = globalThis.flowtape?.page; return page && ({expression}); }}")
+
+
+@pytest.fixture
+def visit(demo: Demo, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    made: list[Visit] = []
+
+    def make(**options: Any) -> Visit:
+        made.append(Visit(browser, demo.url, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.context.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come to hold"
+        time.sleep(0.1)
+
+
+def test_a_visitor_sees_live_footprints_and_the_browser_has_nothing_to_complain_of(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open("")
+    page.locator("#state[data-state=live]").wait_for()
+    before = visitor.value("page.feed.candles.last.sequence")
+    visitor.until(f"page.painted > {before}")
+    assert visitor.value("page.chart.view.drawn.cells") == 1
+    assert visitor.value("page.chart.view.drawn.texts") > 20
+    visitor.until("page.tape.count > 3")
+    assert float(page.locator("#last").inner_text()) > 0
+    assert "Lightweight Charts" in page.locator("#foot").inner_text()
+    assert visitor.complaints == []
+
+
+def test_every_number_on_screen_is_the_api_s_and_the_page_s_own_rows_agree_with_the_engine_s(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open()
+    answer = page.evaluate(f"async () => (await fetch('api/footprint?exchange={SPOT}&symbol=BTC-USDT&interval=1m&limit=30')).json()")
+    closed = [candle for candle in answer["candles"] if candle["closed"]]
+    assert len(closed) > 20
+    for candle in closed:
+        held = visitor.value(f"page.feed.candles.at({candle['timestamp']})")
+        assert held["prices"] == candle["prices"]
+        assert (held["buys"], held["sells"], held["delta"]) == (candle["buys"], candle["sells"], candle["delta"])
+    grouped = page.evaluate("""async () => {
+        const { rowsOf, ownTicks } = await import("./js/rows.js");
+        return [...flowtape.page.feed.candles].filter((candle) => candle.closed).map((candle) => {
+            const rows = rowsOf(candle, ownTicks(candle));
+            const marks = [...rows.marks].flatMap((mark, n) => [[1, "buy"], [2, "sell"]]
+                .filter(([bit]) => mark & bit).map(([, side]) => [Math.round(rows.low(n) * 100), side]));
+            return { poc: [rows.low(rows.poc), candle.poc], area: [rows.low(rows.area[0]), rows.low(rows.area[1]), candle.val, candle.vah],
+                marks: marks.map(String).sort(), imbalances: candle.imbalances.map(({ price, side }) => String([Math.round(price * 100), side])).sort(),
+                stacks: [rows.stacks.length, candle.stacks.length] };
+        });
+    }""")
+    assert any(candle["imbalances"] for candle in grouped)
+    for candle in grouped:
+        assert candle["poc"][0] == pytest.approx(candle["poc"][1])
+        assert candle["area"][:2] == pytest.approx(candle["area"][2:])
+        assert candle["marks"] == candle["imbalances"]
+        assert candle["stacks"][0] == candle["stacks"][1]
+
+
+def test_putting_rows_together_loses_no_volume(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open()
+    sums = page.evaluate("""async () => {
+        const { rowsOf, ownTicks } = await import("./js/rows.js");
+        const total = (list) => list.reduce((a, b) => a + b, 0);
+        return [...flowtape.page.feed.candles].flatMap((candle) => [1, 2, 4, 8, 64].map((factor) => {
+            const rows = rowsOf(candle, factor * ownTicks(candle));
+            return [total(rows.buys), total(rows.sells), candle.buy, candle.sell, rows.count];
+        }));
+    }""")
+    for bought, sold, buy, sell, _ in sums:
+        assert (bought, sold) == pytest.approx((buy, sell), rel=1e-9)
+    assert min(rows for *_, rows in sums) < 5
+
+
+def test_symbol_interval_and_cells_are_chosen_by_keys_and_shared_by_the_address(visit: Callable[..., Visit], browser: Browser, demo: Demo) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.keyboard.press("/")
+    page.keyboard.type("eth binance")
+    page.keyboard.press("Enter")
+    visitor.until("page.feed.symbol === 'ETH-USDT' && page.feed.candles.size > 5")
+    page.keyboard.press("1")
+    visitor.until("page.feed.interval === '10s' && page.feed.candles.size > 5")
+    page.keyboard.press("m")
+    page.keyboard.press("]")
+    page.wait_for_url("**/?*mode=delta*")
+    assert page.locator(".instrument").inner_text().startswith("ETH-USDT")
+    other = visit()
+    other.open(page.url.removeprefix(demo.url))
+    assert [other.value(f"page.settings.get('{name}')") for name in ("symbol", "interval", "mode", "row")] == ["ETH-USDT", "10s", "delta", 1]
+    other.page.locator("select[data-setting=mode]").select_option("volume")
+    other.until("page.settings.get('mode') === 'volume'")
+    assert visitor.complaints == other.complaints == []
+
+
+def test_zooming_out_turns_cells_into_candles_and_back_and_hovering_shows_that_candle(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.locator("#chart").focus()
+    shares = []
+    for _ in range(14):
+        page.keyboard.press("-")
+        page.wait_for_timeout(30)
+        shares.append(visitor.value("page.chart.view.drawn.cells"))
+    assert shares[-1] == 0
+    assert any(0 < share < 1 for share in shares), "it jumped"
+    assert shares == sorted(shares, reverse=True)
+    for _ in range(14):
+        page.keyboard.press("+")
+    visitor.until("page.chart.view.drawn.cells === 1")
+    box = page.locator("#chart").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.35, box["y"] + box["height"] * 0.3)
+    visitor.until("page.hovered && page.hovered !== page.feed.candles.last.timestamp")
+    hovered = visitor.value("page.feed.candles.at(page.hovered)")
+    page.wait_for_function("(text) => document.querySelector('[data-field=Trades]').textContent === text", arg=str(hovered["trades"]))
+
+
+def test_older_candles_come_when_the_chart_is_moved_to_the_right(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open(f"?exchange={SPOT}&symbol=BTC-USDT&interval=10s")
+    before = visitor.value("page.feed.candles.size")
+    assert visitor.value("page.feed.more")
+    page.evaluate("flowtape.page.chart.time.scrollToPosition(-170, false)")
+    visitor.until(f"page.feed.candles.size > {before} + 20")
+    times = visitor.value("page.feed.candles.times")
+    assert times == sorted(set(times))
+
+
+def test_a_lost_socket_is_said_and_the_chart_goes_on_where_it_stood(visit: Callable[..., Visit], demo: Demo) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.locator("#state[data-state=live]").wait_for()
+    demo.web.kill()
+    page.locator("#state[data-state=lost]").wait_for()
+    assert "stale since" in page.locator("#state").inner_text()
+    assert page.locator(".stage[data-stale]").count() == 1
+    last = visitor.value("page.feed.candles.last.sequence")
+    demo.web.start()
+    page.locator("#state[data-state=live]").wait_for()
+    visitor.until(f"page.painted > {last}")
+    assert visitor.value("page.socket.reconnects") == 1
+    times = visitor.value("page.feed.candles.times")
+    assert {after - before for before, after in zip(times, times[1:], strict=False)} == {MINUTE_US}
+
+
+def test_a_silent_feed_is_shown_as_stale_with_its_time_and_live_again_when_it_speaks(visit: Callable[..., Visit], demo: Demo) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.locator("#state[data-state=live]").wait_for()
+    demo.feed.running.clear()
+    try:
+        page.locator("#state[data-state=stale]").wait_for()
+        assert page.locator("#state").inner_text().startswith("stale since ")
+    finally:
+        demo.feed.running.set()
+    page.locator("#state[data-state=live]").wait_for()
+
+
+def test_a_gap_puts_a_badge_on_its_candle_and_filling_it_takes_the_badge_away(visit: Callable[..., Visit], demo: Demo) -> None:
+    visitor = visit()
+    page = visitor.open()
+    assert page.locator("#incomplete").is_hidden()
+    candles = visitor.value("page.feed.candles.times")
+    begin, now = candles[-4], time.time_ns() // 1000
+
+    def gap(status: str, updated: int, revision: int) -> Gap:
+        return Gap(
+            SPOT, "BTC-USDT", begin, now, "trades", "7", "9", begin, begin + 20_000_000, "disconnect", status,
+            3, 3 if status == "filled" else 0, "", updated, revision,
+        )  # fmt: skip
+
+    demo.feed.publish(gap("open", now, 0))
+    page.locator("#incomplete").wait_for()
+    visitor.until(f"page.feed.candles.at({begin}).complete === false")
+    page.locator("#gaps").wait_for()
+    demo.feed.publish(gap("filled", now + 1, 1))
+    visitor.until(f"page.feed.candles.at({begin}).complete === true")
+    page.locator("#incomplete").wait_for(state="hidden")
+    page.locator("#gaps").wait_for(state="hidden")
+
+
+def test_the_profile_of_a_dragged_stretch_and_of_what_is_visible_sums_those_candles(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.locator("select[data-setting=range]").select_option("visible")
+    visitor.until("page.layers.profile.summary")
+    box = page.locator("#chart").bounding_box()
+    y = box["y"] + box["height"] * 0.3
+    page.keyboard.down("Shift")
+    page.mouse.move(box["x"] + 200, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 520, y, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    visitor.until("page.settings.get('range') === 'fixed' && page.layers.fixed")
+    begin, end = visitor.value("page.layers.fixed")
+    total = visitor.value(f"page.feed.candles.between({begin}, {end}).reduce((sum, candle) => sum + candle.buy, 0)")
+    assert visitor.value(f"page.feed.candles.between({begin}, {end}).length") >= 3
+    assert visitor.value("page.layers.profile.summary")["buy"] == pytest.approx(total)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_both_themes_can_be_read_and_follow_the_system(visit: Callable[..., Visit], theme: str) -> None:
+    visitor = visit(color_scheme=theme)
+    page = visitor.open()
+    assert page.locator("html").get_attribute("data-theme") == theme
+    for selector in (".instrument", "#state", ".legend b", ".foot", ".print .when", "#bar button[aria-pressed=false]"):
+        assert _contrast(page, selector) >= 4.5, selector
+    page.keyboard.press("d")
+    assert page.locator("html").get_attribute("data-theme") != theme
+    page.reload()
+    visitor.until("page.feed?.candles.size > 5")
+    assert page.locator("html").get_attribute("data-theme") != theme
+
+
+def _contrast(page: Page, selector: str) -> float:
+    page.locator(selector).first.wait_for()
+    return page.evaluate(
+        """(selector) => {
+        const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+        const light = (parts) => parts.slice(0, 3).map((part) => part / 255)
+            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, part, n) => sum + part * [0.2126, 0.7152, 0.0722][n], 0);
+        const node = document.querySelector(selector);
+        let under = node;
+        const solid = (each) => { const [, , , alpha = 1] = numbers(getComputedStyle(each).backgroundColor); return alpha === 1; };
+        while (under.parentElement && !solid(under)) under = under.parentElement;
+        const pair = [getComputedStyle(node).color, getComputedStyle(under).backgroundColor].map(numbers).map(light);
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+        }""",
+        selector,
+    )
+
+
+def test_on_a_phone_everything_is_in_reach_and_nothing_sticks_out(visit: Callable[..., Visit]) -> None:
+    visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2)
+    page = visitor.open()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    chart = page.locator("#chart").bounding_box()
+    assert chart["width"] == 390
+    assert chart["height"] > 300
+    for selector in (".instrument", "#state", "#helpButton", "#theme"):
+        box = page.locator(selector).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390, selector
+    page.locator(".instrument").tap()
+    page.locator("#picker[open]").wait_for()
+    assert page.locator("#picker").bounding_box()["width"] <= 390
+    assert visitor.complaints == []
+
+
+def test_nothing_moves_once_it_is_there_and_help_opens_by_key_and_closes_by_escape(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    visitor.page.add_init_script("""globalThis.shift = 0; new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) globalThis.shift += entry.value; }).observe({ type: "layout-shift", buffered: true });""")
+    page = visitor.open()
+    page.locator("#state[data-state=live]").wait_for()
+    visitor.until("page.tape.count > 3")
+    assert page.evaluate("globalThis.shift") < 0.02
+    page.keyboard.press("?")
+    page.locator("#help[open]").wait_for()
+    assert "Apache License" in page.locator("#help").inner_text()
+    page.keyboard.press("Escape")
+    page.locator("#help[open]").wait_for(state="detached")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_no_inline_script_runs_and_names_from_outside_stay_text(visit: Callable[..., Visit], demo: Demo) -> None:
+    markup = Path(__file__).parent.parent / "web" / "static" / "index.html"
+    assert "<script>" not in markup.read_text()
+    visitor = visit()
+    page = visitor.open(f"?exchange={SPOT}&symbol=BTC-USDT&mode=%3Cb%3E&interval=%3Cimg%20src%3Dx%3E")
+    assert visitor.value("page.settings.get('mode')") == "cells"
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+    page.evaluate("flowtape.page.picker.learn([{ exchange: 'x', symbol: '<img src=x onerror=alert(1)>', live: true }])")
+    page.keyboard.press("/")
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+    assert "<img" in page.locator("#picker").inner_text()
