@@ -15,6 +15,7 @@ import { moment } from "./format.js";
 import { listenToDrags } from "./drag.js";
 import { readPalette } from "./palette.js";
 import { openHelp } from "./help.js";
+import { Operations } from "./operations.js";
 import { Picker } from "./picker.js";
 import { listenToKeys } from "./keyboard.js";
 import { Tape } from "./tape.js";
@@ -40,6 +41,7 @@ class Page {
     this.chart = new Chart(byId("chart"), this.palette);
     this.layers = new Layers(this.chart, this.socket, this.palette);
     this.tape = new Tape(byId("tape"), this.socket, this.settings, () => this.picker.instruments);
+    this.operations = new Operations(byId("operations"));
     this.sampled = [];
     this.feed = null;
     this.hovered = undefined;
@@ -232,6 +234,7 @@ class Page {
     const operations = this.settings.get("view") === "operations";
     byId("main").hidden = operations;
     byId("operations").hidden = !operations;
+    this.operations.show(operations);
     byId("tape").hidden = !this.settings.get("tape");
   }
 }
