@@ -76,8 +76,11 @@ async def _log(settings: Settings, problems: list[str]) -> dict[str, Any]:
     try:
         context = nats.jetstream(timeout=3)
         for name in STREAMS:
-            state = (await context.stream_info(name)).state
-            streams[name] = {"messages": state.messages, "bytes": state.bytes, "last_sequence": state.last_seq}
+            found = await context.stream_info(name)
+            state, limit = found.state, max(found.config.max_bytes or 0, 0)
+            streams[name] = {
+                "messages": state.messages, "bytes": state.bytes, "max_bytes": limit, "last_sequence": state.last_seq,
+            }  # fmt: skip
             for info in await context.consumers_info(name):
                 if info.name.startswith(table_durable("")):
                     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)

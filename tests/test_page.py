@@ -87,11 +87,15 @@ class Visit:
 
     def value(self, expression: str) -> Any:
         """What an expression over ``page`` gives in the browser."""
-        return self.page.evaluate(f"(() => {{ const page = globalThis.flowtape?.page; return page && ({expression}); }})()")
+        return self.page.evaluate(
+            f"(() => {{ const page = globalThis.flowtape?.page; return page && ({expression}); }})()"
+        )
 
     def until(self, expression: str) -> None:
         """Wait until it is true."""
-        self.page.wait_for_function(f"() => {{ const page = globalThis.flowtape?.page; return page && ({expression}); }}")
+        self.page.wait_for_function(
+            f"() => {{ const page = globalThis.flowtape?.page; return page && ({expression}); }}"
+        )
 
 
 @pytest.fixture
@@ -142,10 +146,14 @@ def test_a_visitor_sees_live_footprints_and_the_browser_has_nothing_to_complain_
     assert visitor.complaints == []
 
 
-def test_every_number_on_screen_is_the_api_s_and_the_page_s_own_rows_agree_with_the_engine_s(visit: Callable[..., Visit]) -> None:
+def test_every_number_on_screen_is_the_api_s_and_the_page_s_own_rows_agree_with_the_engine_s(
+    visit: Callable[..., Visit],
+) -> None:
     visitor = visit()
     page = visitor.open()
-    answer = page.evaluate(f"async () => (await fetch('api/footprint?exchange={SPOT}&symbol=BTC-USDT&interval=1m&limit=30')).json()")
+    answer = page.evaluate(
+        f"async () => (await fetch('api/footprint?exchange={SPOT}&symbol=BTC-USDT&interval=1m&limit=30')).json()"
+    )
     closed = [candle for candle in answer["candles"] if candle["closed"]]
     assert len(closed) > 20
     for candle in closed:
@@ -187,7 +195,9 @@ def test_putting_rows_together_loses_no_volume(visit: Callable[..., Visit]) -> N
     assert min(rows for *_, rows in sums) < 5
 
 
-def test_symbol_interval_and_cells_are_chosen_by_keys_and_shared_by_the_address(visit: Callable[..., Visit], browser: Browser, demo: Demo) -> None:
+def test_symbol_interval_and_cells_are_chosen_by_keys_and_shared_by_the_address(
+    visit: Callable[..., Visit], browser: Browser, demo: Demo
+) -> None:
     visitor = visit()
     page = visitor.open()
     page.keyboard.press("/")
@@ -202,13 +212,20 @@ def test_symbol_interval_and_cells_are_chosen_by_keys_and_shared_by_the_address(
     assert page.locator(".instrument").inner_text().startswith("ETH-USDT")
     other = visit()
     other.open(page.url.removeprefix(demo.url))
-    assert [other.value(f"page.settings.get('{name}')") for name in ("symbol", "interval", "mode", "row")] == ["ETH-USDT", "10s", "delta", 1]
+    assert [other.value(f"page.settings.get('{name}')") for name in ("symbol", "interval", "mode", "row")] == [
+        "ETH-USDT",
+        "10s",
+        "delta",
+        1,
+    ]
     other.page.locator("select[data-setting=mode]").select_option("volume")
     other.until("page.settings.get('mode') === 'volume'")
     assert visitor.complaints == other.complaints == []
 
 
-def test_zooming_out_turns_cells_into_candles_and_back_and_hovering_shows_that_candle(visit: Callable[..., Visit]) -> None:
+def test_zooming_out_turns_cells_into_candles_and_back_and_hovering_shows_that_candle(
+    visit: Callable[..., Visit],
+) -> None:
     visitor = visit()
     page = visitor.open()
     page.locator("#chart").focus()
@@ -227,7 +244,9 @@ def test_zooming_out_turns_cells_into_candles_and_back_and_hovering_shows_that_c
     page.mouse.move(box["x"] + box["width"] * 0.35, box["y"] + box["height"] * 0.3)
     visitor.until("page.hovered && page.hovered !== page.feed.candles.last.timestamp")
     hovered = visitor.value("page.feed.candles.at(page.hovered)")
-    page.wait_for_function("(text) => document.querySelector('[data-field=Trades]').textContent === text", arg=str(hovered["trades"]))
+    page.wait_for_function(
+        "(text) => document.querySelector('[data-field=Trades]').textContent === text", arg=str(hovered["trades"])
+    )
 
 
 def test_older_candles_come_when_the_chart_is_moved_to_the_right(visit: Callable[..., Visit]) -> None:
@@ -258,7 +277,9 @@ def test_a_lost_socket_is_said_and_the_chart_goes_on_where_it_stood(visit: Calla
     assert {after - before for before, after in zip(times, times[1:], strict=False)} == {MINUTE_US}
 
 
-def test_a_silent_feed_is_shown_as_stale_with_its_time_and_live_again_when_it_speaks(visit: Callable[..., Visit], demo: Demo) -> None:
+def test_a_silent_feed_is_shown_as_stale_with_its_time_and_live_again_when_it_speaks(
+    visit: Callable[..., Visit], demo: Demo
+) -> None:
     visitor = visit()
     page = visitor.open()
     page.locator("#state[data-state=live]").wait_for()
@@ -271,7 +292,9 @@ def test_a_silent_feed_is_shown_as_stale_with_its_time_and_live_again_when_it_sp
     page.locator("#state[data-state=live]").wait_for()
 
 
-def test_a_gap_puts_a_badge_on_its_candle_and_filling_it_takes_the_badge_away(visit: Callable[..., Visit], demo: Demo) -> None:
+def test_a_gap_puts_a_badge_on_its_candle_and_filling_it_takes_the_badge_away(
+    visit: Callable[..., Visit], demo: Demo
+) -> None:
     visitor = visit()
     page = visitor.open()
     assert page.locator("#incomplete").is_hidden()
@@ -294,7 +317,9 @@ def test_a_gap_puts_a_badge_on_its_candle_and_filling_it_takes_the_badge_away(vi
     page.locator("#gaps").wait_for(state="hidden")
 
 
-def test_the_profile_of_a_dragged_stretch_and_of_what_is_visible_sums_those_candles(visit: Callable[..., Visit]) -> None:
+def test_the_profile_of_a_dragged_stretch_and_of_what_is_visible_sums_those_candles(
+    visit: Callable[..., Visit],
+) -> None:
     visitor = visit()
     page = visitor.open()
     page.locator("select[data-setting=range]").select_option("visible")
