@@ -31,14 +31,12 @@ class MarketFeed:
         market = Market(seed, 2, rate)
         store = Store()
         btc, eth = market.coins
-        self.tapes = {
-            tape.listing.canonical: (exchange, tape)
-            for exchange, tape in (
-                (SPOT, Tape(market, Listing("binance", "BTCUSDT", btc, "USDT", "", 2, 5), store)),
-                (SPOT, Tape(market, Listing("binance", "ETHUSDT", eth, "USDT", "", 2, 4), store)),
-                (FUTURES, Tape(market, Listing("binance_futures", "BTCUSDT", btc, "USDT", "USDT", 1, 3, perpetual=True), store)),
-            )
-        }  # fmt: skip
+        listings = (
+            (SPOT, Listing("binance", "BTCUSDT", btc, "USDT", "", 2, 5)),
+            (SPOT, Listing("binance", "ETHUSDT", eth, "USDT", "", 2, 4)),
+            (FUTURES, Listing("binance_futures", "BTCUSDT", btc, "USDT", "USDT", 1, 3, perpetual=True)),
+        )
+        self.tapes = {its.canonical: (exchange, Tape(market, its, store)) for exchange, its in listings}
         self.running = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

@@ -10,6 +10,8 @@ export const LAYERS = {
   indicators: "Indicators",
 };
 
+const USUAL = ["10s", "1m", "5m", "15m", "30m", "1h", "4h", "1d"];
+
 export class Head {
   #pressed = []; // [button, () => whether]
   #selects = [];
@@ -37,10 +39,12 @@ export class Head {
       button("?", "Help and shortcuts (?)", actions.help, { id: "helpButton", "aria-label": "Help" }),
     );
     settings.listen(() => this.refresh());
+    this.setIntervals(USUAL);
   }
 
   /** The intervals there are. */
   setIntervals(names) {
+    if (String(names) === String(this.intervals)) return;
     this.intervals = names;
     this.#intervals.replaceChildren(...names.map((name) =>
       this.#toggle(name, `${name} candles`, () => this.settings.get("interval") === name, () => this.settings.set({ interval: name }))));
