@@ -160,7 +160,8 @@ def test_every_number_on_screen_is_the_api_s_and_the_page_s_own_rows_agree_with_
             const marks = [...rows.marks].flatMap((mark, n) => [[1, "buy"], [2, "sell"]]
                 .filter(([bit]) => mark & bit).map(([, side]) => [Math.round(rows.low(n) * 100), side]));
             const told = candle.imbalances.map(({ price, side }) => [Math.round(price * 100), side]);
-            return { poc: [rows.low(rows.poc), candle.poc], marks: marks.map(String).sort(), imbalances: told.map(String).sort(),
+            return { poc: [rows.low(rows.poc), candle.poc],
+                marks: marks.map(String).sort(), imbalances: told.map(String).sort(),
                 area: [rows.low(rows.area[0]), rows.low(rows.area[1]), candle.val, candle.vah],
                 stacks: [rows.stacks.length, candle.stacks.length] };
         });
