@@ -49,4 +49,4 @@ async def handle(desk: Desk, _ask: Ask) -> Answer:
     )  # fmt: skip
 
 
-ENDPOINT = Endpoint("/api/feeds", "Age of the last event of every feed", Ask, Answer, handle)
+ENDPOINTS = (Endpoint("/api/feeds", "Age of the last event of every feed", Ask, Answer, handle),)
