@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo up test lint bench chaos soak schemas lock clean
+.PHONY: help setup demo up test lint bench chaos soak schemas screenshots lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ soak: setup  ## long steady runs
 schemas: setup  ## docs/schemas from the structs, and the matrix of docs/exchanges.md
 	@$(BIN)/python -m schemas
 	@$(BIN)/python -m producers
+
+screenshots: setup  ## the pictures of the README; needs Debian's chromium
+	@$(BIN)/python -m tests.screenshots
 
 lock: setup  ## requirements.lock from pyproject.toml, hashes and no address
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --all-extras pyproject.toml -o requirements.lock

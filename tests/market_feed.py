@@ -53,6 +53,11 @@ class MarketFeed:
         """Events of one's own, in order; they are in the log when it returns."""
         self._call(self._send(events))
 
+    def put(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        """Anything at all."""
+        assert self._nats is not None
+        self._call(self._nats.jetstream().publish(subject, data, headers=headers))
+
     def stop(self) -> None:
         """End; the thread is gone when it returns."""
         self._call(self._close())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import time
 import urllib.request
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from flowtape.migrate import provision
-from schemas.events import Gap
+from schemas.events import Gap, encode
+from schemas.names import HEADER_ORIGIN, HEADER_REASON, dead_subject
 from tests.conftest import Stack, free_port, started
 from tests.harness import Command, commands
 from tests.market_feed import SPOT, MarketFeed
@@ -47,7 +50,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             feed = MarketFeed(stack.settings, rate=RATE)
             feed.start(MINUTES)
             try:
-                _until(lambda: _live(url), "footprints")
+                until_live(url)
                 yield Demo(stack, url, web, feed)
             finally:
                 feed.stop()
@@ -118,10 +121,11 @@ def _live(url: str) -> bool:
         return False
 
 
-def _until(holds: Callable[[], bool], what: str, seconds: float = 300) -> None:
+def until_live(url: str, seconds: float = 300) -> None:
+    """Wait until the page has something to show."""
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come to hold"
+    while not _live(url):
+        assert time.monotonic() < deadline, "no footprints came"
         time.sleep(0.1)
 
 
@@ -413,3 +417,104 @@ def test_no_inline_script_runs_and_names_from_outside_stay_text(visit: Callable[
     page.keyboard.press("/")
     assert page.evaluate("document.querySelectorAll('img').length") == 0
     assert "<img" in page.locator("#picker").inner_text()
+
+
+def test_operations_show_streams_feeds_and_lag_and_a_dead_letter_that_is_requeued_is_gone(
+    visit: Callable[..., Visit], demo: Demo
+) -> None:
+    trade = demo.feed.trades("BTC-USDT", *_a_minute_ago())[0]
+    letter = msgspec.structs.replace(trade, trade_id="letter-1")
+    demo.feed.put(dead_subject("trade", SPOT), encode(letter), {HEADER_REASON: "<b>made up</b>", HEADER_ORIGIN: "test"})
+    visitor = visit()
+    page = visitor.page
+    page.goto(f"{visitor.url}?exchange={SPOT}&symbol=BTC-USDT&view=operations")
+    page.locator("[data-panel=streams] tr", has_text="MD_TRADE").wait_for()
+    assert page.locator("[data-panel=streams] .meter").count() > 5
+    page.locator("[data-panel=feeds] tr", has_text=f"{SPOT} BTC-USDT").locator(".good").first.wait_for()
+    page.locator("[data-panel=tables] tr", has_text="trades").first.wait_for()
+    page.locator("[data-panel=servers] .good").nth(2).wait_for()
+    shown = page.locator("[data-panel=letters] details", has_text="made up").first
+    shown.locator("summary").click()
+    assert "<b>made up</b>" in shown.inner_text()
+    assert "letter-1" in shown.locator("pre").inner_text()
+    shown.get_by_role("button", name="Requeue").click()
+    shown.locator(".hint", has_text=f"md.trade.{SPOT}.BTC-USDT").wait_for()
+    page.reload()
+    page.locator("[data-panel=letters]", has_text="No dead letters").wait_for()
+    page.keyboard.press("o")
+    visitor.until("page.settings.get('view') === 'chart' && page.feed.candles.size > 5")
+    assert visitor.complaints == []
+
+
+def _a_minute_ago() -> tuple[int, int]:
+    now_ms = time.time_ns() // 1_000_000
+    return now_ms - 90_000, now_ms - 30_000
+
+
+def test_the_sum_over_exchanges_is_found_and_the_tape_shows_its_members(visit: Callable[..., Visit]) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.keyboard.press("/")
+    page.keyboard.type("sim_all btc")
+    page.locator("#picker [data-symbol='sim_all:BTC-USD']").click()
+    visitor.until("page.feed.exchange === 'sim_all' && page.feed.candles.size > 0")
+    visitor.until("page.tape.feeds.length >= 2 && page.tape.count > 0")
+    assert visitor.complaints == []
+
+
+def test_the_tape_puts_fills_of_one_order_together_leaves_small_ones_out_and_names_what_was_liquidated(
+    visit: Callable[..., Visit],
+) -> None:
+    visitor = visit()
+    page = visitor.open()
+    taken = page.evaluate("""async () => {
+        const { Prints } = await import("./js/prints.js");
+        const prints = new Prints(1000);
+        const trade = (timestamp, is_buyer_maker, quantity) =>
+            ({ timestamp, price: 100, quantity, value: 100 * quantity, is_buyer_maker });
+        prints.trade("a:B", trade(1, false, 6));
+        prints.trade("a:B", trade(1, false, 5));
+        prints.trade("a:B", trade(1, true, 5));
+        prints.trade("a:B", trade(2, true, 20));
+        const forced = { timestamp: 3, price: 100, quantity: 1, value: 100, side: "long", coverage: "sampled" };
+        prints.liquidation("a:B", forced);
+        const taken = prints.take();
+        return { taken: taken.map((each) => [each.side, each.quantity, each.count, each.liquidation ?? ""]),
+            bought: prints.bought };
+    }""")
+    assert taken["taken"] == [["buy", 11, 2, ""], ["sell", 20, 1, ""], ["sell", 1, 1, "long"]]
+    assert taken["bought"] == pytest.approx(11 / 36)
+
+
+@pytest.mark.soak
+def test_memory_stays_flat_while_updates_come(visit: Callable[..., Visit]) -> None:
+    minutes = float(os.environ.get("SOAK_MINUTES", "0"))
+    visitor = visit()
+    page = visitor.open()
+    heap = page.context.new_cdp_session(page)
+
+    def used() -> int:
+        heap.send("HeapProfiler.collectGarbage")
+        return int(heap.send("Runtime.getHeapUsage")["usedSize"])
+
+    page.evaluate(UPDATES, 300)
+    before, seen = used(), visitor.value("page.socket.messages")
+    page.evaluate(UPDATES, 3000)
+    page.wait_for_timeout(min(minutes, 20) * 60_000)
+    visitor.until(f"page.socket.messages > {seen}")
+    assert used() - before < 6_000_000
+    assert page.locator(".print").count() <= 160
+
+
+UPDATES = """async (count) => {
+    const { feed, chart, layers } = flowtape.page;
+    for (let n = 0; n < count; n += 1) {
+        const { last } = feed.candles;
+        const next = { ...last, sequence: last.sequence + 1, buys: [...last.buys], sells: [...last.sells] };
+        feed.candles.put(next);
+        chart.update(next, false);
+        layers.see(feed.candles, chart.time.getVisibleLogicalRange(), false);
+        if (n % 100 === 0) await new Promise(requestAnimationFrame);
+    }
+}"""
+"""The newest candle again and again, as the socket would bring it."""

@@ -2,6 +2,7 @@
 
 import { Bubbles } from "./bubbles.js";
 import { Heat } from "./heat.js";
+import { Indicators } from "./indicators.js";
 import { Profile } from "./profile.js";
 import { Stacks } from "./stacks.js";
 import { micros } from "./format.js";
@@ -14,12 +15,13 @@ export class Layers {
   #profileEnd = () => {};
   #visible = null;
 
-  constructor(chart, socket, palette) {
+  constructor(chart, socket, palette, readout) {
     this.socket = socket;
     this.stacks = new Stacks(palette);
     this.profile = new Profile(palette);
     this.liquidations = new Heat(palette);
     this.trades = new Bubbles(palette);
+    this.indicators = new Indicators(readout, chart.footprint, palette);
     this.all = { stacks: this.stacks, profile: this.profile, liquidations: this.liquidations, trades: this.trades };
     for (const layer of [this.liquidations, this.stacks, this.profile, this.trades]) chart.footprint.attachPrimitive(layer.overlay);
   }
@@ -31,10 +33,12 @@ export class Layers {
     this.liquidations.barMicros = this.trades.barMicros = micros(interval);
     this.liquidations.setValue(null);
     this.trades.setItems([]);
+    this.indicators.setValue(null);
     this.profile.naked = [];
     this.fixed = null;
     const listen = (key, take) => this.#ends.push(this.socket.subscribe(key, take));
     listen(`liquidations:${this.where}:${HEAT_RANGE}`, (value) => this.liquidations.setValue(value));
+    listen(`indicators:${this.where}:${interval}`, (value) => this.indicators.setValue(value));
     listen(`detections:${this.where}:large_trade`, (value) => this.trades.setItems(value?.items ?? []));
     listen(`detections:${this.where}:naked_poc`, (value) => { this.profile.naked = standing(value?.items ?? []); });
     this.setRange(range);
@@ -52,6 +56,7 @@ export class Layers {
   }
 
   show(names) {
+    this.indicators.shown = names.includes("indicators");
     for (const [name, layer] of Object.entries(this.all)) {
       layer.shown = names.includes(name);
       layer.overlay.redraw();
@@ -59,12 +64,13 @@ export class Layers {
   }
 
   setPalette(palette) {
-    for (const layer of Object.values(this.all)) layer.palette = palette;
+    for (const layer of [...Object.values(this.all), this.indicators]) layer.palette = palette;
   }
 
   /** Candles came or changed, or another part of them is seen: `range` are logical positions. */
   see(candles, range, older) {
     this.stacks.see(candles, older);
+    this.indicators.show(candles.last);
     if (this.profile.range === "visible" && range && candles.size) {
       const from = Math.max(0, Math.ceil(range.from));
       const to = Math.min(candles.size, Math.floor(range.to) + 1);

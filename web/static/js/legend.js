@@ -9,13 +9,21 @@ export class Legend {
   #values = new Map();
   #badge = element("span", { className: "badge", title: "A gap in the trades overlaps this candle", hidden: true }, "gap");
 
+  #coverage = element("span", { className: "coverage", hidden: true, title: "sampled: the exchange tells only some, so every sum is a lower bound" });
+
   constructor(container) {
     for (const name of FIELDS) {
       const value = element("b", { "data-field": name });
       this.#values.set(name, value);
       container.append(element("span", {}, `${name} `, value));
     }
-    container.append(this.#badge);
+    container.append(this.#badge, this.#coverage);
+  }
+
+  /** What the liquidation heat map holds: "all", "sampled" or "" for none. */
+  cover(coverage) {
+    this.#coverage.hidden = !coverage;
+    write(this.#coverage, coverage === "sampled" ? "liquidations ≥ (sampled)" : "liquidations: all");
   }
 
   show(candle) {

@@ -39,7 +39,7 @@ class Page {
     this.foot = new Foot(byId("foot"));
     this.freshness = new Freshness(() => Date.now());
     this.chart = new Chart(byId("chart"), this.palette);
-    this.layers = new Layers(this.chart, this.socket, this.palette);
+    this.layers = new Layers(this.chart, this.socket, this.palette, byId("legend"));
     this.tape = new Tape(byId("tape"), this.socket, this.settings, () => this.picker.instruments);
     this.operations = new Operations(byId("operations"));
     this.sampled = [];
@@ -147,6 +147,7 @@ class Page {
       if (!candles?.size) return;
       const { last } = candles;
       this.legend.show((this.hovered && candles.at(this.hovered)) ?? last);
+      this.legend.cover(this.layers.liquidations.coverage);
       this.head.showPrice(last);
       this.chart.lastColour(last.close >= last.open);
       this.painted = last.sequence;

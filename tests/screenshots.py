@@ -1,0 +1,77 @@
+"""``make screenshots``: the pictures of the README, of a real stack with a simulated market."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from flowtape.migrate import provision
+from tests.conftest import free_port, started
+from tests.harness import commands
+from tests.market_feed import FUTURES, MarketFeed
+from tests.test_page import CHROMIUM, until_live
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+MINUTES, RATE = 150, 12.0
+BYTES_MAX = 200_000
+CHART = f"?exchange={FUTURES}&symbol=BTC-USDT-PERP"
+PICTURES = {
+    "footprint-dark": (CHART, "dark", 1440, 860),
+    "footprint-light": (f"{CHART}&mode=delta", "light", 1440, 860),
+    "operations": (f"{CHART}&view=operations", "dark", 1440, 1080),
+    "phone": (CHART, "dark", 390, 844),
+}
+SETTLED_S = 12.0
+
+
+def main() -> None:
+    """Take them all. Exits with a message where Chromium is missing or a picture is too large."""
+    if CHROMIUM is None:
+        sys.exit("not run: chromium is not installed")
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as stack:
+        asyncio.run(provision(stack.settings, lambda _line: None))
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/"
+        with commands(stack, ("signal",), ("consume",), ("web",), FLOWTAPE_WEB_PORT=str(port)):
+            feed = MarketFeed(stack.settings, rate=RATE)
+            feed.start(MINUTES)
+            try:
+                until_live(url)
+                _take(url)
+            finally:
+                feed.stop()
+
+
+def _take(url: str) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for name, (query, theme, width, height) in PICTURES.items():
+            small = width < 500
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme=theme, is_mobile=small, has_touch=small
+            )  # fmt: skip
+            page = context.new_page()
+            page.goto(url + query)
+            _settle(page)
+            file = FOLDER / f"{name}.png"
+            page.screenshot(path=file)
+            context.close()
+            size = file.stat().st_size
+            print(f"{file.name}  {size / 1000:.0f} kB")
+            if size > BYTES_MAX:
+                sys.exit(f"{file.name} is larger than {BYTES_MAX / 1000:.0f} kB")
+
+
+def _settle(page: Page) -> None:
+    page.wait_for_function("() => globalThis.flowtape?.page.feed?.candles.size > 5", timeout=60_000)
+    time.sleep(SETTLED_S)
+
+
+if __name__ == "__main__":
+    main()
