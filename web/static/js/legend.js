@@ -13,7 +13,7 @@ export class Legend {
 
   constructor(container) {
     for (const name of FIELDS) {
-      const value = element("b", { "data-field": name });
+      const value = element("b", { "data-field": name }, "–");
       this.#values.set(name, value);
       container.append(element("span", {}, `${name} `, value));
     }

@@ -16,7 +16,7 @@ import { listenToDrags } from "./drag.js";
 import { readPalette } from "./palette.js";
 import { openHelp } from "./help.js";
 import { Operations } from "./operations.js";
-import { Picker } from "./picker.js";
+import { Picker, isSum } from "./picker.js";
 import { listenToKeys } from "./keyboard.js";
 import { Tape } from "./tape.js";
 import { Foot } from "./foot.js";
@@ -77,7 +77,8 @@ class Page {
       const live = instruments.filter((each) => each.live);
       const { exchange, symbol } = this.settings.values;
       if (!(exchange && symbol) && live.length) {
-        const first = live.find((each) => each.symbol.startsWith("BTC-")) ?? live[0];
+        const single = live.filter((each) => !isSum(each.exchange));
+        const first = single.find((each) => each.symbol.startsWith("BTC-")) ?? live[0];
         this.settings.set({ exchange: first.exchange, symbol: first.symbol });
       } else if (this.settings.get("symbol") && !this.feed) this.select();
       if (live.length) return;

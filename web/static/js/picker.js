@@ -4,6 +4,9 @@ import { element } from "./dom.js";
 
 const SHOWN_MAX = 200;
 
+/** Whether it stands for all exchanges summed, real or simulated ones. */
+export const isSum = (exchange) => exchange === "all" || exchange === "sim_all";
+
 export class Picker {
   #instruments = [];
   #found = [];
@@ -21,7 +24,7 @@ export class Picker {
 
   /** `{exchange, symbol, live, instrument}` each; sums of all exchanges first, then those with a footprint. */
   learn(instruments) {
-    const rank = (each) => (each.exchange.endsWith("all") ? 0 : each.live ? 1 : 2);
+    const rank = (each) => (isSum(each.exchange) ? 0 : each.live ? 1 : 2);
     this.#instruments = [...instruments].sort((one, other) => rank(one) - rank(other)
       || one.symbol.localeCompare(other.symbol) || one.exchange.localeCompare(other.exchange));
     if (this.dialog.open) this.#search();
@@ -54,7 +57,7 @@ export class Picker {
   #row({ exchange, symbol, live }, n) {
     return element("button", { type: "button", role: "option", tabIndex: -1, "data-symbol": `${exchange}:${symbol}`, onclick: () => this.#choose(n) },
       element("b", {}, symbol),
-      element("span", {}, exchange.endsWith("all") ? `${exchange} · all exchanges summed` : exchange),
+      element("span", {}, isSum(exchange) ? `${exchange} · all exchanges summed` : exchange),
       element("small", {}, live ? "" : "no footprint yet"));
   }
 

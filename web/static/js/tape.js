@@ -3,6 +3,7 @@
 import { button, element } from "./dom.js";
 import { clock, price, size } from "./format.js";
 import { Prints } from "./prints.js";
+import { isSum } from "./picker.js";
 import { beep } from "./sound.js";
 
 const ROWS_MAX = 160;
@@ -58,7 +59,7 @@ export class Tape {
     const base = symbol.split("-")[0];
     const chosen = this.settings.get("tapeOf").filter((feed) => feed.split(":")[1]?.split("-")[0] === base);
     if (chosen.length) return chosen;
-    if (!exchange.endsWith("all")) return [`${exchange}:${symbol}`];
+    if (!isSum(exchange)) return [`${exchange}:${symbol}`];
     return this.#offered().slice(0, 20);
   }
 
@@ -68,7 +69,7 @@ export class Tape {
 
   #offered() {
     const base = this.settings.get("symbol").split("-")[0];
-    return this.instruments().filter((each) => each.live && !each.exchange.endsWith("all") && each.symbol.split("-")[0] === base)
+    return this.instruments().filter((each) => each.live && !isSum(each.exchange) && each.symbol.split("-")[0] === base)
       .map((each) => `${each.exchange}:${each.symbol}`);
   }
 
