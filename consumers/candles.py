@@ -32,6 +32,8 @@ class _Row(msgspec.Struct):
     complete: bool
     sequence: int
     as_of: int
+    vwap: float
+    variance: float
 
 
 _SAME = [name for name in _Row.__struct_fields__ if name not in ("buys", "sells")]

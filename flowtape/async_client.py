@@ -23,6 +23,7 @@ from schemas import candles, names, time
 from schemas.candles import FootprintCandle
 from schemas.settings import Settings
 from signals._jetstream import facts
+from signals._options import options
 from signals._stream import Reader
 from web import footprint, profile
 from web._cache import Cache
@@ -89,7 +90,8 @@ class AsyncClient:
 
         self._desk = Desk(
             its, self._tables, Cache(self._redis), Instruments(self._nats, clocks.monotonic), self._nats,
-            lambda: clocks.time_ns() // 1000, shown, lambda role: bus.connect(its, role), Renderer(),
+            lambda: clocks.time_ns() // 1000, shown, lambda role: bus.connect(its, role),
+            Renderer(options(its.signals)),
         )  # fmt: skip
         return self
 

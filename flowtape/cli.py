@@ -286,25 +286,40 @@ def consume(settings: Settings, words: tuple[str, ...]) -> int:
 
 @command(cli)
 @click.argument("names", nargs=-1)
-def signal(settings: Settings, names: tuple[str, ...]) -> int:
-    """Compute signals from the log into Redis: all built-in ones, those named, or one of your own.
+@click.option("--once", is_flag=True, help="Compute from the tables, write the keys and exit.")
+@click.option("--partition", default="1/1", show_default=True, help="Compute this part of the symbols, e.g. 2/4.")
+def signal(settings: Settings, names: tuple[str, ...], once: bool, partition: str) -> int:
+    """Compute every signal from the log into Redis, or those named.
 
     \b
     flowtape signal
     flowtape signal liquidations funding
-    flowtape signal new pressure      write a signal of your own, with its test
-    flowtape signal pressure          run it, in a process of its own
-    flowtape signal alerts            watch for the rules of [[alerts]]
+    flowtape signal --partition 2/4       one of four processes that share the symbols
+    flowtape signal footprint --once      for cron
+    flowtape signal new pressure          write a signal of your own, with its test
+    flowtape signal pressure              run it, in a process of its own
+    flowtape signal alerts                watch for the rules of [[alerts]]
     """
     from flowtape import worker
     from signals import _run
+    from signals._partition import parse
 
     if names[:1] == ("new",):
         return _new_signal(settings, names[1:])
-    return worker.run(
-        settings, "signal", "-".join(("signal", *names)),
-        lambda nats, cache, stop, health: _run.signal(list(names), settings, nats, cache, stop, health),
-    )  # fmt: skip
+    try:
+        part = parse(partition)
+    except ValueError as error:
+        raise ConfigError("command line", "--partition", str(error)) from error
+    try:
+        return worker.run(
+            settings, "signal", "-".join(("signal", *names)) + part.suffix,
+            lambda nats, cache, stop, health: _run.signal(
+                list(names), settings, nats, cache, stop, health, part=part, once=once
+            ),
+        )  # fmt: skip
+    except _run.Unreachable as error:
+        click.echo(f"flowtape: {error}", err=True)
+        return 1
 
 
 def _new_signal(settings: Settings, names: tuple[str, ...]) -> int:

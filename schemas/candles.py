@@ -75,6 +75,9 @@ class FootprintCandle(msgspec.Struct):
     row_buys: list[int] = []
     """Number of buy trades in each row; like ``row_sells`` left out (empty) where only the picture is wanted."""
     row_sells: list[int] = []
+    vwap: float = 0.0
+    """Volume-weighted average price of the candle, and the variance of price about it, also weighted."""
+    variance: float = 0.0
     gaps_as_of: int = 0
     """When a gap that touches the candle last changed; 0 where none does. At equal revision the later holds."""
 

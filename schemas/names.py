@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -168,6 +169,16 @@ KEY_HEALTH = "health"
 def key(name: str, exchange: str, symbol: str, *more: str) -> str:
     """``footprint:binance:BTC-USDT:1m``, ``cvd:binance:BTC-USDT``, ``live:…``, ``profile:…:session``."""
     return ":".join((name, exchange, symbol, *more))
+
+
+def anchored(begin: int) -> str:
+    """``anchored-20261122T000000Z``: the range, or the anchor, that begins at ``begin`` µs."""
+    return f"anchored-{datetime.fromtimestamp(begin // 1_000_000, UTC):%Y%m%dT%H%M%SZ}"
+
+
+def rolling(length: str) -> str:
+    """``rolling-4h``."""
+    return f"rolling-{length}"
 
 
 def detections_key(exchange: str, symbol: str, signal: str) -> str:

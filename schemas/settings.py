@@ -202,6 +202,103 @@ class CascadeSettings(_Section):
     value: float = 250_000.0
 
 
+class ImbalanceSettings(_Section):
+    """``[signals.imbalance]``: what counts as an imbalance, a stack, and when price closes the zone it leaves."""
+
+    ratio: int = 300
+    """Percent of the partner."""
+    inclusive: bool = False
+    zero: Literal["ignore", "minimum"] = "ignore"
+    """A partner of 0: no imbalance, or one where the row exceeds the minimum."""
+    minimum: float = 0.0
+    """Base units the row itself must exceed."""
+    minimum_percentile: int = 0
+    """Likewise, as a percentile of the candle's own traded volumes by row and side."""
+    gaps: Literal["grid", "traded"] = "grid"
+    mode: Literal["diagonal", "horizontal"] = "diagonal"
+    stack: int = 3
+    closes: Literal["through", "touch"] = "through"
+    candles: int = 0
+    """A zone closes by itself after so many candles of its interval; 0 never."""
+
+
+class UnfinishedSettings(_Section):
+    """``[signals.unfinished]``: base units that must be exceeded at the extreme."""
+
+    buy: float = 0.0
+    sell: float = 0.0
+
+
+class ProfileSettings(_Section):
+    """``[signals.profile]``."""
+
+    rolling: list[str] = field(default_factory=lambda: ["4h", "24h"])
+    value_area: int = 70
+    """Percent of the volume."""
+    rows: Literal[1, 2] = 2
+    """Rows the value area grows by."""
+    nodes: int = 3
+    """Rows on each side that a node must exceed, or stay below."""
+    smooth: bool = False
+    prominence: int = 0
+    """Percent of the largest row that a node must stand out by."""
+    naked: int = 30
+    """Naked points of control kept per symbol."""
+
+
+class DivergenceSettings(_Section):
+    """``[signals.divergence]``."""
+
+    pivots: int = 3
+    """Candles on each side of a swing's pivot."""
+
+
+class AbsorptionSettings(_Section):
+    """``[signals.absorption]``."""
+
+    rows: int = 3
+    within: Duration = field(default_factory=lambda: _duration("5s"))
+    size: float = 0.0
+    """Base units, at least."""
+    deviations: float = 4.0
+    """Standard deviations above the mean of earlier bands, at least."""
+    beyond: int = 1
+    """Rows price may go beyond the band."""
+    extreme: int = 25
+    """For a candle: percent of its range that holds the largest row."""
+    close: int = 50
+    """For a candle: percent of its range between that row and the close, at least."""
+
+
+class ExhaustionSettings(_Section):
+    """``[signals.exhaustion]``."""
+
+    rows: int = 3
+    percent: int = 10
+    """Of the candle's largest row of that side."""
+
+
+class SweepSettings(_Section):
+    """``[signals.sweep]``."""
+
+    levels: int = 5
+    within: Duration = field(default_factory=lambda: _duration("200ms"))
+    notional: float = 0.0
+    quantile: float = 0.95
+    """Of the sizes of taker orders; 0 is off."""
+
+
+class LargeTradeSettings(_Section):
+    """``[signals.large_trade]``."""
+
+    quantile: float = 0.999
+    """Of the sizes of taker orders; 0 is off."""
+    notional: float = 0.0
+    """Quote units, at least."""
+    join: Duration = field(default_factory=lambda: _duration("off"))
+    """Prints of one side this long after the first still belong to its order."""
+
+
 class SignalsSettings(_Section):
     """``[signals]``."""
 
@@ -217,6 +314,20 @@ class SignalsSettings(_Section):
     indicators: list[str] = field(default_factory=lambda: ["RSI(14)", "EMA(20)", "MACD(12,26,9)"])
     indicator_bars: int = 500
     folder: str = ""
+    anchors: list[str] = []
+    """Times from which anchored profiles and VWAPs run."""
+    detect: list[str] = field(default_factory=lambda: ["1m", "5m", "15m", "30m", "1h", "4h", "1d"])
+    """Intervals whose candles are looked at for detections."""
+    detections: int = 25
+    """The last ones kept in Redis, per symbol and signal."""
+    imbalance: ImbalanceSettings = field(default_factory=ImbalanceSettings)
+    unfinished: UnfinishedSettings = field(default_factory=UnfinishedSettings)
+    profile: ProfileSettings = field(default_factory=ProfileSettings)
+    divergence: DivergenceSettings = field(default_factory=DivergenceSettings)
+    absorption: AbsorptionSettings = field(default_factory=AbsorptionSettings)
+    exhaustion: ExhaustionSettings = field(default_factory=ExhaustionSettings)
+    sweep: SweepSettings = field(default_factory=SweepSettings)
+    large_trade: LargeTradeSettings = field(default_factory=LargeTradeSettings)
 
 
 class AlertSettings(_Section):
@@ -386,13 +497,14 @@ def _check(settings: Settings, source: str) -> None:
     _check_web(settings.web, source)
     if not all(settings.questdb.reader.partition(":")):
         raise ConfigError(source, "questdb.reader", "write it as user:password")
-    for interval in {*settings.klines.intervals, *settings.signals.intervals}:
+    for interval in {*settings.klines.intervals, *settings.signals.intervals, *settings.signals.detect}:
         try:
             time.duration(interval)
         except ValueError as error:
             raise ConfigError(source, "intervals", str(error)) from error
     if isinstance(settings.signals.row, str) and settings.signals.row != "auto":
         raise ConfigError(source, "signals.row", f"{settings.signals.row!r} is neither 'auto', a number nor a table")
+    _check_signals(settings.signals, source)
     for exchange, its in settings.exchanges.items():
         key = f"exchanges.{exchange}"
         if not is_exchange(exchange) or exchange.removeprefix(SIMULATED) not in EXCHANGES:
@@ -403,6 +515,64 @@ def _check(settings: Settings, source: str) -> None:
         its.channels = [_channel(word, f"{key}.channels", source) for word in its.channels]
         for name, plain in (("ws_url", "ws"), ("rest_url", "http")):
             _check_url(getattr(its, name), plain, f"{key}.{name}", source)
+
+
+def _check_signals(its: SignalsSettings, source: str) -> None:
+    bounds = {
+        "imbalance.ratio": (its.imbalance.ratio, 1, 100_000),
+        "imbalance.minimum": (its.imbalance.minimum, 0, 1e15),
+        "imbalance.minimum_percentile": (its.imbalance.minimum_percentile, 0, 99),
+        "imbalance.stack": (its.imbalance.stack, 2, 400),
+        "imbalance.candles": (its.imbalance.candles, 0, 10_000),
+        "unfinished.buy": (its.unfinished.buy, 0, 1e15),
+        "unfinished.sell": (its.unfinished.sell, 0, 1e15),
+        "profile.value_area": (its.profile.value_area, 1, 100),
+        "profile.nodes": (its.profile.nodes, 1, 100),
+        "profile.prominence": (its.profile.prominence, 0, 100),
+        "profile.naked": (its.profile.naked, 1, 365),
+        "divergence.pivots": (its.divergence.pivots, 1, 20),
+        "absorption.rows": (its.absorption.rows, 1, 100),
+        "absorption.within": (its.absorption.within, time.MILLISECOND, time.MINUTE),
+        "absorption.size": (its.absorption.size, 0, 1e15),
+        "absorption.deviations": (its.absorption.deviations, 0, 100),
+        "absorption.beyond": (its.absorption.beyond, 0, 100),
+        "absorption.extreme": (its.absorption.extreme, 1, 100),
+        "absorption.close": (its.absorption.close, 0, 100),
+        "exhaustion.rows": (its.exhaustion.rows, 2, 100),
+        "exhaustion.percent": (its.exhaustion.percent, 0, 100),
+        "sweep.levels": (its.sweep.levels, 2, 10_000),
+        "sweep.within": (its.sweep.within, time.MILLISECOND, time.MINUTE),
+        "sweep.notional": (its.sweep.notional, 0, 1e15),
+        "sweep.quantile": (its.sweep.quantile, 0, 0.999999),
+        "large_trade.quantile": (its.large_trade.quantile, 0, 0.999999),
+        "large_trade.notional": (its.large_trade.notional, 0, 1e15),
+        "large_trade.join": (its.large_trade.join, 0, time.MINUTE),
+        "detections": (its.detections, 1, 1000),
+    }
+    for key, (value, least, most) in bounds.items():
+        if not least <= value <= most:
+            raise ConfigError(source, f"signals.{key}", f"{value:g} is not within {least:g} and {most:g}")
+    for text in its.profile.rolling:
+        if not _is_minutes(text, 7 * time.DAY):
+            raise ConfigError(source, "signals.profile.rolling", f"{text!r} is not whole minutes up to 7d")
+    for text in its.anchors:
+        if not _is_anchor(text):
+            raise ConfigError(source, "signals.anchors", f"{text!r} is not a time in whole minutes")
+
+
+def _is_minutes(text: str, most: int) -> bool:
+    try:
+        length = time.duration(text)
+    except ValueError:
+        return False
+    return 0 < length <= most and length % time.MINUTE == 0
+
+
+def _is_anchor(text: str) -> bool:
+    try:
+        return time.parse(text) % time.MINUTE == 0
+    except ValueError:
+        return False
 
 
 def _channel(word: str, key: str, source: str) -> str:

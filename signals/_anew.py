@@ -20,17 +20,20 @@ from signals._layout import (
     DELTA_MIN,
     EMPTY,
     FIRST,
+    FIRST_HIGH,
+    FIRST_LOW,
     GRACE,
+    GRID_COLUMNS,
     INCOMPLETE,
     LAST,
     REVISION,
-    ROW,
+    SECOND_HIGH,
+    SECOND_LOW,
     SELL,
     SELLS,
     SEQUENCE,
     SHIFT,
     START,
-    TICK,
     Candles,
     Columns,
     Ints,
@@ -82,7 +85,7 @@ class Anew:
         if state.grid_day[slot, day & 1] == day:
             grid = Grid(*state.grid[slot, day & 1].tolist())
         elif known is not None:
-            grid = Grid(*known.meta[TICK : ROW + 1].tolist())
+            grid = Grid(*known.meta[GRID_COLUMNS].tolist())
         else:
             price, quantity = float(trades.price[0]), float(trades.quantity[0])
             grid = self._core.grids.choose(*state.symbols[slot], day, price, quantity)
@@ -163,6 +166,10 @@ class Anew:
             target.values[place] += sign * candle.values
         for column in (BUY, SELL, BUYS, SELLS, DELTA):
             meta[column] += more[column] - less[column]
+        for high, low in ((FIRST_HIGH, FIRST_LOW), (SECOND_HIGH, SECOND_LOW)):
+            rest = int(meta[low]) + int(more[low]) - int(less[low])
+            meta[high] += more[high] - less[high] + (rest >> 32)
+            meta[low] = rest & 0xFFFFFFFF
         meta[DELTA_MIN], meta[DELTA_MAX] = min(meta[DELTA_MIN], meta[DELTA]), max(meta[DELTA_MAX], meta[DELTA])
         meta[SEQUENCE], meta[AS_OF] = max(meta[SEQUENCE], more[SEQUENCE]), max(meta[AS_OF], more[AS_OF])
         stretch(target, place, more)

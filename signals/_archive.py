@@ -13,9 +13,9 @@ from schemas import time
 from signals._candle import Candle, CandleDamaged, unpack
 
 _log = structlog.get_logger()
-_VERSION = 1
+_VERSION = 2
 MINUTES_KEPT = 26 * time.HOUR
-"""One-minute candles are kept so long before their newest, for profiles that roll over a day."""
+"""One-minute candles are kept at least so long before their newest, for profiles that roll over a day."""
 _TABLES = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL) STRICT;
@@ -31,9 +31,10 @@ _DAMAGE = (sqlite3.DatabaseError, CandleDamaged, msgspec.DecodeError)
 class Archive:
     """One file; ``path`` may be ``:memory:``. A damaged file is moved aside and begun anew."""
 
-    def __init__(self, path: Path | str, kept: int) -> None:
+    def __init__(self, path: Path | str, kept: int, minutes_kept: int = MINUTES_KEPT) -> None:
         self._path = path
         self._kept = kept
+        self._minutes_kept = minutes_kept
         self._ids: dict[str, int] = {}
         self.moved_aside = False
         try:
@@ -99,6 +100,10 @@ class Archive:
             "SELECT timestamp, body FROM candle WHERE series = ? ORDER BY timestamp DESC LIMIT ?", series, count
         )
 
+    def oldest(self, series: str) -> dict[int, Candle]:
+        """The oldest candle."""
+        return self._read("SELECT timestamp, body FROM candle WHERE series = ? ORDER BY timestamp LIMIT 1", series)
+
     def _read(self, statement: str, series: str, *values: int) -> dict[int, Candle]:
         number = self._ids.get(series)
         if number is None:
@@ -136,7 +141,7 @@ class Archive:
         """Keep the newest of a series, and of minutes a day more."""
         bound = "(SELECT timestamp FROM candle WHERE series = ?1 ORDER BY timestamp DESC LIMIT 1 OFFSET ?2)"
         if minutes:
-            bound = f"min({bound}, (SELECT max(timestamp) - {MINUTES_KEPT} FROM candle WHERE series = ?1))"
+            bound = f"min({bound}, (SELECT max(timestamp) - {self._minutes_kept} FROM candle WHERE series = ?1))"
         self._db.execute(f"DELETE FROM candle WHERE series = ?1 AND timestamp < {bound}", (number, self._kept - 1))
 
     def state(self) -> bytes | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.names import key
-from signals import cvd, footprint, profile
+from signals import cvd, footprint, profile, vwap
 from signals._core import Core
 from signals._ledger import Series
 from signals._redis import Member, Value, Watermark, Writer
 from signals.footprint import Footprints
 from signals.profile import Profiles
+from signals.vwap import Vwaps
 
-SIGNALS = (footprint.NAME, profile.NAME, cvd.NAME)
+DETECTIONS = "detections"
+SIGNALS = (footprint.NAME, profile.NAME, cvd.NAME, vwap.NAME, DETECTIONS)
 LIVE_MS = 3_000
 FRESH_US = 3_000_000
 PROFILE_EVERY_S = 1.0
@@ -29,8 +31,10 @@ class Board:
         self._state, self._ledger, self._rolling, self._decoder = state, ledger, core.rolling, core.decoder
         self._writer = writer
         self.names = names
-        self.footprints = Footprints(state)
-        self._profiles = Profiles(state, ledger, self._rolling)
+        self.footprints = Footprints(state, core.options)
+        self._profiles = Profiles(state, ledger, self._rolling, core.since, core.options)
+        self._watch = core.watch
+        self._vwaps = Vwaps(state, ledger, core.since)
         self._profiled_at = 0.0
         self._written: Watermark | None = None
         self._again: dict[Series, None] = {}
@@ -42,6 +46,7 @@ class Board:
         """Write every key again."""
         self._state.dirty[: len(self._state.symbols)] = 1
         self._rolling.dirty.update(range(len(self._state.symbols)))
+        self._watch.everything()
         self._ledger.changed.clear()
         self._again = dict.fromkeys(self._ledger.newest)
 
@@ -89,6 +94,11 @@ class Board:
         if cvd.NAME in self.names:
             found = (cvd.value(state, self._ledger, slot, spans[n]) for n, slot in enumerate(slots))
             values += [value for value in found if value is not None]
+        if DETECTIONS in self.names:
+            values += self._watch.values()
+        if vwap.NAME in self.names:
+            for slot in slots:
+                values += self._vwaps.values(slot)
         if profile.NAME in self.names and (last or now - self._profiled_at >= PROFILE_EVERY_S):
             self._profiled_at = now
             for slot in sorted(self._rolling.dirty):

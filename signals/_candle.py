@@ -10,7 +10,7 @@ import numpy as np
 from signals._layout import COLUMNS, FIRST, LAST, START, Candles, Counts, Floats, Ints
 from signals._merge import clear
 
-_VERSION = b"\x01"
+_VERSION = b"\x02"
 
 
 @dataclass(eq=False, slots=True)

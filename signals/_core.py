@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from schemas import time
 from schemas.events import Gap
 from schemas.settings import SignalsSettings
 from signals._archive import Archive
@@ -14,27 +15,37 @@ from signals._engine import Engine
 from signals._grid import Grids
 from signals._layout import CLOCK, Columns
 from signals._ledger import Ledger
+from signals._options import options
+from signals._partition import WHOLE, Part
 from signals._redis import Watermark
-from signals._rolling import Rolling
+from signals._rolling import Rolling, lengths
 from signals._seen import Seen
+from signals._since import Since
 from signals._snapshot import dump, load
 from signals._state import Spans, State
+from signals._watch import Watch
 
 
 class Core:
     """State, decoder, memory of trades and engine, wired together."""
 
-    def __init__(self, config: SignalsSettings, spans: Spans, grids: Grids, archive: Archive) -> None:
+    def __init__(
+        self, config: SignalsSettings, spans: Spans, grids: Grids, archive: Archive, part: Part = WHOLE
+    ) -> None:
         self._horizon = config.late_horizon
         self._archive = archive
         self.grids = grids
+        self.options = options(config)
         self.state = State(spans)
         self.state.gaps.reach = config.closed * spans.lengths[-1]
         self.ledger = Ledger(self.state, archive, config.closed)
-        self.engine = Engine(self.state, grids, self.ledger, config.late_horizon)
-        self.decoder = Decoder(self.state)
-        self.rolling = Rolling(self.state, self.ledger)
-        self.ledger.minutes = self.rolling
+        self.watch = Watch(self.state, config)
+        self.engine = Engine(self.state, grids, self.ledger, config.late_horizon, self.watch)
+        self.part = part
+        self.decoder = Decoder(self.state, part)
+        self.rolling = Rolling(self.state, self.ledger, lengths(config.profile.rolling))
+        self.since = Since(self.state, self.ledger, [time.parse(text) for text in config.anchors])
+        self.ledger.minutes = [self.rolling, self.since]
         self._seen = Seen(config.late_horizon)
         self.duplicates = 0
 
@@ -68,7 +79,7 @@ class Core:
     def store(self, watermark: Watermark) -> None:
         """Put everything up to ``watermark`` into the archive, whole or not at all."""
         times = dict(zip(self.state.exchanges, self.state.clocks[:, CLOCK].tolist(), strict=False))
-        body = dump(self.state, self.engine.late, watermark)
+        body = dump(self.state, self.engine.late, self.since, self.watch, watermark)
         self._archive.store(self.ledger.fresh(), body, msgspec.msgpack.encode(times), self._seen.news())
         self.ledger.archived()
         self._seen.stored()
@@ -81,7 +92,7 @@ class Core:
         body = self._archive.state()
         if body is None:
             return None
-        watermark = load(body, self.state, self.engine.late)
+        watermark = load(body, self.state, self.engine.late, self.since, self.watch)
         now = self.state.clocks[:, CLOCK].copy()
         old = []
         for number, clocks, marks in self._archive.seen():

@@ -12,6 +12,7 @@ import numpy as np
 from schemas import time
 from schemas.symbols import is_exchange, is_symbol
 from signals._layout import Columns
+from signals._partition import WHOLE, Part
 from signals._state import State
 
 
@@ -40,6 +41,7 @@ class _Tick(msgspec.Struct, tag_field="kind", tag="clock", gc=False):
 _trades = msgspec.json.Decoder(_Print)
 _clock = msgspec.json.Decoder(_Tick)
 _CLOCK = "md.clock."
+OTHERS = -3
 
 
 class Message(NamedTuple):
@@ -53,8 +55,9 @@ class Message(NamedTuple):
 class Decoder:
     """Turns messages into columns and finds the slots of their symbols."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, part: Part = WHOLE) -> None:
         self._state = state
+        self._part = part
         self._slots: dict[str, int] = {}
         self.bad = 0
         """Lines that are no valid event of their subject. The table consumer keeps their bytes."""
@@ -64,7 +67,9 @@ class Decoder:
         """(timestamp, received, sequence) of each slot's last trade."""
 
     def columns(self, messages: Sequence[Message]) -> Columns:
-        """The events of ``messages`` in order."""
+        """The events of ``messages`` in order; without those of symbols other engines own."""
+        if self._part != WHOLE:
+            messages = [message for message in messages if self._slot(message.subject) != OTHERS]
         try:
             prints, lines = self._fast(messages)
         except msgspec.DecodeError:
@@ -106,7 +111,7 @@ class Decoder:
         return prints, lines
 
     def _slot(self, subject: str) -> int:
-        """The slot of a trade subject; -1 of a clock, -2 of a name that may not become a key."""
+        """The slot of a trade subject; -1 of a clock, -2 of a name that may not become a key, OTHERS of not ours."""
         slot = self._slots.get(subject)
         if slot is None:
             kind, _, rest = subject.partition(".")[2].partition(".")
@@ -115,7 +120,8 @@ class Decoder:
                 return -2
             if kind != "trade":
                 return -1
-            slot = self._slots[subject] = self._state.slot(exchange, symbol)
+            own = self._part.owns(exchange, symbol)
+            slot = self._slots[subject] = self._state.slot(exchange, symbol) if own else OTHERS
         return slot
 
     def _arranged(self, prints: list[_Print], slots: np.ndarray, sequences: np.ndarray) -> Columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas import time
 from signals._candle import take
 from signals._grid import Grids
-from signals._kernel import APPLIED, CLOSING, DONE, GRID, LATE, OFF_GRID, OFF_STEP, TOO_LARGE, fold, widen
+from signals._kernel import APPLIED, CLOSING, DONE, GRID, LATE, OFF_GRID, OFF_STEP, TOO_FAR, TOO_LARGE, fold, widen
 from signals._late import Late, unit_of
 from signals._layout import (
     AS_OF,
@@ -14,35 +14,39 @@ from signals._layout import (
     DELTA,
     EMPTY,
     GRACE,
-    ROW,
+    GRID_COLUMNS,
     SEQUENCE,
     START,
-    TICK,
     Candles,
     Columns,
 )  # fmt: skip
 from signals._ledger import Ledger
 from signals._merge import absorb, clear
 from signals._state import State
+from signals._watch import Watch
 
 
 class Engine:
     """The state is a function of the order of events alone: where batches are cut makes no difference."""
 
-    def __init__(self, state: State, grids: Grids, closed: Ledger, late_horizon: int) -> None:
+    def __init__(self, state: State, grids: Grids, closed: Ledger, late_horizon: int, watch: Watch) -> None:
         self.state = state
         self.closed = closed
         self._grids = grids
+        self.watch = watch
         self.late = Late(state, closed, self._grid_of, late_horizon)
 
     def apply(self, batch: Columns) -> None:
         """Fold a batch of events that are distinct and in stream order."""
-        state, at = self.state, 0
+        state, at, watched = self.state, 0, 0
         while True:  # every round moves on, closes, or doubles a row
             at, why = fold(
                 at, batch, state.clocks, state.spans.base, state.live, state.scale,
                 state.grid_day, state.grid, state.grid_scale, state.dirty, state.counts,
             )  # fmt: skip
+            if why in (DONE, CLOSING):  # before anything closes: the grids of these trades still hold
+                self.watch.trades(batch, watched, at)
+                watched = at
             if why == DONE:
                 self.late.settle()
                 return
@@ -66,6 +70,7 @@ class Engine:
             "off_grid": int(counts[OFF_GRID]),
             "off_step": int(counts[OFF_STEP]),
             "too_large": int(counts[TOO_LARGE]),
+            "too_far": int(counts[TOO_FAR]),
             "late": self.late.applied,
             "beyond_horizon": self.late.beyond,
         }
@@ -98,8 +103,8 @@ class Engine:
         until = last - last % state.spans.lengths[state.spans.minute]
         if until != state.minutes[exchange, 0]:
             state.minutes[exchange] = until, sequence, now
-            if self.closed.minutes is not None:
-                self.closed.minutes.closed(exchange, until)
+            for minutes in self.closed.minutes:
+                minutes.closed(exchange, until)
 
     def _live_rows(self, slot: int) -> list[int]:
         """The slot's live candles, older first."""
@@ -131,7 +136,7 @@ class Engine:
             self._finish(slot, interval, state.parts, part, now, sequence)
             if interval == state.spans.day:
                 meta = state.parts.meta[part]
-                state.running[slot] += int(meta[DELTA]) * unit_of(meta[TICK : ROW + 1])
+                state.running[slot] += int(meta[DELTA]) * unit_of(meta[GRID_COLUMNS])
             clear(state.parts, part)
 
     def _finish(self, slot: int, interval: int, source: Candles, place: int, now: int, sequence: int) -> None:
@@ -143,3 +148,4 @@ class Engine:
         state.dirty[slot] = 1
         state.closings[slot] = sequence, now
         self.closed.put(slot, interval, candle, publish=True)
+        self.watch.closed(slot, interval, candle, now, sequence)

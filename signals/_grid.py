@@ -14,6 +14,7 @@ from signals._layout import DAY, Floats, Ints
 from signals._write import DECIMALS_MAX, parts
 
 ROW_MAX = 1_000_000_000
+MEASURED_MAX = 1e15
 DISTANT = 2**62
 QUANTITY_DIGITS_MAX = 12
 """Digits a first quantity may have in steps where the instrument names no step: a day's sum still fits 63 bits."""
@@ -27,6 +28,8 @@ class Grid(NamedTuple):
     step_number: int
     step_decimals: int
     row: int
+    reference: int = 0
+    """Tick of the day's first price: what moments are measured from."""
 
     @property
     def tick(self) -> float:
@@ -101,7 +104,8 @@ class Grids:
         number, places = _decimal(tick)
         row = self._row_size(versions, instrument, start, self._configured(symbol) or automatic_row(price, tick))
         ticks = min(max(round(row * 10**places / number), 1), ROW_MAX)
-        return Grid(number, places, *_step(instrument, quantity), ticks)
+        first = to_grid(np.array([min(price, MEASURED_MAX)]), 10**places / number)
+        return Grid(number, places, *_step(instrument, quantity), ticks, int(min(first[0], DISTANT)))
 
     def _row_size(self, versions: list[Instrument], instrument: Instrument | None, start: int, row: float) -> float:
         """The row pinned for the day that begins at ``start``; otherwise ``row``, pinned from then on."""

@@ -23,6 +23,8 @@ from signals._layout import (
     DELTA_MAX,
     DELTA_MIN,
     FIRST,
+    FIRST_HIGH,
+    FIRST_LOW,
     GRACE,
     HIGH,
     LAST,
@@ -32,7 +34,9 @@ from signals._layout import (
     OPEN_ID,
     OPEN_TIME,
     PARITY,
-    ROW,
+    REFERENCE,
+    SECOND_HIGH,
+    SECOND_LOW,
     SELL,
     SELLS,
     SEQUENCE,
@@ -44,12 +48,14 @@ from signals._layout import (
     Floats,
     Ints,
 )  # fmt: skip
+from signals._products import DISTANCE_MAX, PLAIN_MAX, SQUARE_MAX, products
 
 DONE, CLOSING, LATE, GRID, WIDE = range(5)
 """Why ``fold`` stopped: batch done · a candle may close · trade ``i`` is late · no grid for its day · row too fine."""
-TOO_LARGE, OFF_GRID, OFF_STEP, APPLIED = range(4)
+TOO_LARGE, OFF_GRID, OFF_STEP, APPLIED, TOO_FAR = range(5)
 """What ``fold`` counts."""
 LIMIT = 4e15
+ROOM = 1 << 61
 """Ticks and steps stay below this, so that floats hold them exactly."""
 
 
@@ -124,8 +130,10 @@ def fold(
         if fresh:
             for column in range(START, TICK):
                 meta[row, column] = 0
-            for column in range(ROW - TICK + 1):
+            for column in range(REFERENCE - TICK + 1):
                 meta[row, TICK + column] = grid[s, day & 1, column]
+            for column in range(FIRST_HIGH, SECOND_LOW + 1):
+                meta[row, column] = 0
             values[row, 0] = values[row, 1] = 0.0
             meta[row, START] = begin
             meta[row, OPEN] = meta[row, CLOSE] = meta[row, HIGH] = meta[row, LOW] = k
@@ -173,6 +181,26 @@ def fold(
             meta[row, DELTA] += lots
             if meta[row, DELTA] > meta[row, DELTA_MAX]:
                 meta[row, DELTA_MAX] = meta[row, DELTA]
+        d = k - meta[row, REFERENCE]
+        square = nearest - meta[row, REFERENCE]
+        square *= square * whole
+        if square < PLAIN_MAX:
+            first, second = meta[row, FIRST_LOW] + d * lots, meta[row, SECOND_LOW] + d * d * lots
+            if abs(first) >= ROOM or second >= ROOM:
+                meta[row, FIRST_HIGH] += first >> 32
+                meta[row, SECOND_HIGH] += second >> 32
+                first, second = first & 0xFFFFFFFF, second & 0xFFFFFFFF
+            meta[row, FIRST_LOW], meta[row, SECOND_LOW] = first, second
+        elif square < SQUARE_MAX and abs(d) < DISTANCE_MAX:
+            more = products(int(d), int(lots))
+            meta[row, FIRST_HIGH] += more[0]
+            meta[row, SECOND_HIGH] += more[2]
+            first, second = meta[row, FIRST_LOW] + more[1], meta[row, SECOND_LOW] + more[3]
+            meta[row, FIRST_HIGH] += first >> 32
+            meta[row, SECOND_HIGH] += second >> 32
+            meta[row, FIRST_LOW], meta[row, SECOND_LOW] = first & 0xFFFFFFFF, second & 0xFFFFFFFF
+        else:
+            counts[TOO_FAR] += 1
         meta[row, SEQUENCE] = sequences[i]
         meta[row, AS_OF] = clocks[x, CLOCK]
         dirty[s] = 1

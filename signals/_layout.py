@@ -20,9 +20,15 @@ Bytes = npt.NDArray[np.uint8]
 START, OPEN, OPEN_TIME, OPEN_ID, CLOSE, CLOSE_TIME, CLOSE_ID, HIGH, LOW = range(9)
 BUY, SELL, BUYS, SELLS, DELTA, DELTA_MIN, DELTA_MAX = range(9, 16)
 FIRST, LAST, SHIFT, SEQUENCE, AS_OF, REVISION, CVD, INCOMPLETE = range(16, 24)
-TICK, TICK_DECIMALS, STEP, STEP_DECIMALS, ROW = range(24, 29)
-COLUMNS = 32
-"""Four cache lines. ``tick = TICK / 10**TICK_DECIMALS``, likewise the step; ROW is the row size in ticks."""
+TICK, TICK_DECIMALS, STEP, STEP_DECIMALS, ROW, REFERENCE = range(24, 30)
+FIRST_HIGH, FIRST_LOW, SECOND_HIGH, SECOND_LOW = range(30, 34)
+COLUMNS = 40
+"""Five cache lines. ``tick = TICK / 10**TICK_DECIMALS``, likewise the step; ROW is the row size in ticks.
+
+REFERENCE is the tick of the day's first trade; FIRST and SECOND moments are relative to it (``_moments``). All candles
+of a symbol's day share TICK to REFERENCE.
+"""
+GRID_COLUMNS = slice(TICK, REFERENCE + 1)
 EMPTY = -1
 """START of a place that holds no candle."""
 

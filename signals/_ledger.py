@@ -37,7 +37,7 @@ class Ledger:
         """Open times to write to Redis."""
         self.outgoing: list[tuple[int, int, Candle]] = []
         """What to publish, in order."""
-        self.minutes: Minutes | None = None
+        self.minutes: list[Minutes] = []
 
     def name(self, series: Series) -> str:
         """``binance:BTC-USDT:1m``."""
@@ -50,8 +50,10 @@ class Ledger:
         missing = self._missing(slot, interval, timestamp)
         if missing is not None:
             candle.meta[INCOMPLETE] = missing
-        if self.minutes is not None and interval == self._state.spans.minute and publish:
-            self.minutes.changed(slot, self.get(slot, interval, timestamp), candle)
+        if self.minutes and interval == self._state.spans.minute and publish:
+            old = self.get(slot, interval, timestamp)
+            for minutes in self.minutes:
+                minutes.changed(slot, old, candle)
         self._fresh.setdefault(series, {})[timestamp] = candle
         newest = self.newest.get(series)
         if newest is None or newest.timestamp <= timestamp:
@@ -103,6 +105,15 @@ class Ledger:
     def has(self, slot: int, interval: int, timestamp: int) -> bool:
         """Whether that candle is kept."""
         return self.get(slot, interval, timestamp) is not None
+
+    def first(self, slot: int, interval: int) -> list[Candle]:
+        """The oldest kept candle of a series, if there is one."""
+        series = (slot, interval)
+        found = self._archive.oldest(self.name(series))
+        fresh = self._fresh.get(series, {})
+        if fresh:
+            found[min(fresh)] = fresh[min(fresh)]
+        return [found[min(found)]] if found else []
 
     def is_pruned(self, slot: int, interval: int, timestamp: int) -> bool:
         """Whether a candle that opened then would be older than what is kept of a full series."""

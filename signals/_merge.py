@@ -23,6 +23,7 @@ from signals._layout import (
     DELTA_MIN,
     EMPTY,
     FIRST,
+    FIRST_HIGH,
     HIGH,
     INCOMPLETE,
     LAST,
@@ -30,9 +31,12 @@ from signals._layout import (
     OPEN,
     OPEN_ID,
     OPEN_TIME,
+    REFERENCE,
     REVISION,
     ROW,
     ROWS_MAX,
+    SECOND_HIGH,
+    SECOND_LOW,
     SELL,
     SELLS,
     SEQUENCE,
@@ -43,6 +47,7 @@ from signals._layout import (
     Columns,
     Ints,
 )  # fmt: skip
+from signals._products import DISTANCE_MAX, SQUARE_MAX, add_moments, products
 
 
 @njit(cache=True, nogil=True)
@@ -104,6 +109,8 @@ def absorb(target: Candles, t: int, source: Candles, s: int, start: int) -> None
         for column in (BUY, SELL, BUYS, SELLS, DELTA, DELTA_MIN, DELTA_MAX, SHIFT, REVISION, CVD):
             meta[t, column] = 0
         meta[t, START] = start
+        for column in range(FIRST_HIGH, SECOND_LOW + 1):
+            meta[t, column] = 0
         meta[t, FIRST] = child[s, FIRST] << child[s, SHIFT]
         meta[t, LAST] = meta[t, FIRST]
     shift = fit(target, t, child[s, FIRST], child[s, LAST], child[s, SHIFT]) - child[s, SHIFT]
@@ -124,6 +131,7 @@ def absorb(target: Candles, t: int, source: Candles, s: int, start: int) -> None
         meta[t, column] += child[s, column]
     for column in (SEQUENCE, AS_OF, INCOMPLETE):
         meta[t, column] = max(meta[t, column], child[s, column])
+    add_moments(meta, t, child, s)
     values[t, 0] += source.values[s, 0]
     values[t, 1] += source.values[s, 1]
 
@@ -161,7 +169,7 @@ def add_trades(
         if meta[t, START] == EMPTY:
             for column in range(COLUMNS):
                 meta[t, column] = 0
-            for column in range(ROW - TICK + 1):
+            for column in range(REFERENCE - TICK + 1):
                 meta[t, TICK + column] = grid[column]
             meta[t, START] = start
             meta[t, FIRST] = meta[t, LAST] = ticks[i] // grid[ROW - TICK]
@@ -189,5 +197,12 @@ def add_trades(
         meta[t, LOW] = min(meta[t, LOW], ticks[i])
         meta[t, DELTA_MIN] = min(meta[t, DELTA_MIN], meta[t, DELTA])
         meta[t, DELTA_MAX] = max(meta[t, DELTA_MAX], meta[t, DELTA])
+        d = ticks[i] - meta[t, REFERENCE]
+        if float(d) * float(d) * float(lots[i]) < SQUARE_MAX and abs(d) < DISTANCE_MAX:
+            more = products(d, lots[i])
+            for n, high in enumerate((FIRST_HIGH, SECOND_HIGH)):
+                low = meta[t, high + 1] + more[2 * n + 1]
+                meta[t, high] += more[2 * n] + (low >> 32)
+                meta[t, high + 1] = low & 0xFFFFFFFF
         meta[t, SEQUENCE] = max(meta[t, SEQUENCE], batch.sequence[i])
         meta[t, AS_OF] = max(meta[t, AS_OF], as_of)

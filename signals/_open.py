@@ -20,6 +20,7 @@ from signals._layout import (
     START,
     Bytes,
     Candles,
+    Floats,
     Ints,
 )  # fmt: skip
 from signals._merge import absorb, clear
@@ -105,6 +106,7 @@ def render_open(
     spans: Ints,
     holes_at: Ints,
     holes: Ints,
+    options: Floats,
 ) -> int:
     """Write the open candles of ``slots``; returns how many slots were done before ``out`` was full.
 
@@ -130,6 +132,6 @@ def render_open(
             _mark(scratch, durations[j], holes, holes_at[i], holes_at[i + 1])
             count = straighten(scratch, 0, buy, sell)
             spans[i, j, SPAN_FROM] = at
-            at = candle(out, at, scratch.meta[0], buy, sell, count, False, marks)
+            at = candle(out, at, scratch.meta[0], buy, sell, count, False, marks, options)
             spans[i, j, SPAN_TO] = at
     return len(slots)

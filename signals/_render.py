@@ -32,10 +32,31 @@ from signals._layout import (
     TICK,
     TICK_DECIMALS,
     Bytes,
+    Floats,
     Ints,
 )  # fmt: skip
+from signals._options import (
+    AREA,
+    FILTER_BUY,
+    FILTER_SELL,
+    HORIZONTAL,
+    INCLUSIVE,
+    MINIMUM,
+    NODES,
+    PAIRS,
+    PERCENTILE,
+    PROMINENCE,
+    RATIO,
+    SMOOTH,
+    STACK,
+    TRADED,
+    ZERO,
+)  # fmt: skip
 from signals._write import decimal, integer, text
-from signals.imbalance import BUYERS, SELLERS, STACKED_MIN, imbalances
+from signals.imbalance import BUYERS, SELLERS, imbalances, least, stacks
+from signals.nodes import HIGH as HIGH_NODE
+from signals.nodes import LOW as LOW_NODE
+from signals.nodes import nodes
 from signals.value_area import value_area
 
 ROOM = 192 * 1024
@@ -58,13 +79,16 @@ _END, _SEQUENCE, _AS_OF = _t(',"low":'), _t('},"sequence":'), _t(',"as_of":')
 _PRICE, _BUYER, _SELLER = _t('{"price":'), _t(',"side":"buy","ratio":'), _t(',"side":"sell","ratio":')
 _BUY_STACK, _SELL_STACK, _COUNT = _t('{"side":"buy","low":'), _t('{"side":"sell","low":'), _t(',"count":')
 _TRUE, _FALSE, _NULL, _FROM, _TO = _t("true"), _t("false"), _t("null"), _t('"from":'), _t(',"to":')
+_DELTAS, _HVN, _LVN = _t('],"deltas":['), _t(',"hvn":['), _t(',"lvn":[')
 _PLAIN_SEQUENCE = _t(',"sequence":')
 _PROFILE_PRICES = _t(',"prices":[')
 _COMMA, _BRACE = 44, 125
 
 
 @njit(cache=True, nogil=True)
-def candle(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, closed: bool, marks: Bytes) -> int:
+def candle(
+    out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, closed: bool, marks: Bytes, options: Floats
+) -> int:
     """Write a candle from ``"timestamp"`` to its closing brace; returns the end. ``marks`` is scratch, uint8[count]."""
     tick, places, step, digits = meta[TICK], meta[TICK_DECIMALS], meta[STEP], meta[STEP_DECIMALS]
     wide = meta[ROW] << meta[SHIFT]
@@ -85,19 +109,20 @@ def candle(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, c
     at = decimal(out, text(out, at, _MAX), meta[DELTA_MAX] * step, digits)
     at = decimal(out, text(out, at, _CVD), meta[CVD] * step, digits)
     at = integer(out, text(out, at, _TRADES), meta[BUYS] + meta[SELLS])
-    at = _levels(out, at, buy, sell, count, meta[FIRST], wide * tick, places)
+    at = _levels(out, at, buy, sell, count, meta[FIRST], wide * tick, places, options)
     at = text(out, at, _PRICES)
     at = _rows(out, at, buy, sell, count, meta[FIRST], wide * tick, places, step, digits)
-    found = imbalances(buy, sell, count, marks)
+    found = marked(meta, buy, sell, count, marks, options)
     at = text(out, at, _IMBALANCES)
     if found:
-        at = _imbalances(out, at, buy, sell, marks, count, meta[FIRST], wide * tick, places)
+        at = _imbalances(out, at, buy, sell, marks, count, meta[FIRST], wide * tick, places, options)
     at = text(out, at, _STACKS)
-    if found >= STACKED_MIN:
-        at = _stacks(out, at, marks, count, meta[FIRST], wide * tick, places)
+    if found >= options[STACK]:
+        at = _stacks(out, at, buy, sell, marks, count, meta[FIRST], wide * tick, places, options)
     at = text(out, at, _UNFINISHED)
-    at = text(out, at, _TRUE if buy[count - 1] > 0 and sell[count - 1] > 0 else _FALSE)
-    at = text(out, text(out, at, _END), _TRUE if buy[0] > 0 and sell[0] > 0 else _FALSE)
+    high, low = unfinished(meta, buy, sell, count, options)
+    at = text(out, at, _TRUE if high else _FALSE)
+    at = text(out, text(out, at, _END), _TRUE if low else _FALSE)
     at = integer(out, text(out, at, _SEQUENCE), meta[SEQUENCE])
     at = integer(out, text(out, at, _AS_OF), meta[AS_OF])
     out[at] = _BRACE
@@ -105,7 +130,9 @@ def candle(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, c
 
 
 @njit(cache=True, nogil=True)
-def profile(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, begin: int, end: int) -> int:
+def profile(
+    out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, begin: int, end: int, options: Floats
+) -> int:
     """Write a volume profile from ``"from"`` to its closing brace; returns the end. ``meta`` as a candle's."""
     tick, places, step, digits = meta[TICK], meta[TICK_DECIMALS], meta[STEP], meta[STEP_DECIMALS]
     wide = meta[ROW] << meta[SHIFT]
@@ -119,11 +146,21 @@ def profile(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, 
     at = decimal(out, text(out, at, _ROW), wide * tick, places)
     at = text(out, at, _PROFILE_PRICES)
     at = _rows(out, at, buy, sell, count, meta[FIRST], wide * tick, places, step, digits)
+    at = text(out, at, _DELTAS)
+    for i in range(count):
+        if i:
+            out[at] = _COMMA
+            at += 1
+        at = decimal(out, at, (buy[i] - sell[i]) * step, digits)
     out[at] = 93
     at = decimal(out, text(out, at + 1, _BUY), bought * step, digits)
     at = decimal(out, text(out, at, _SELL), sold * step, digits)
     at = decimal(out, text(out, at, _DELTA), (bought - sold) * step, digits)
-    at = _levels(out, at, buy, sell, count, meta[FIRST], wide * tick, places)
+    at = _levels(out, at, buy, sell, count, meta[FIRST], wide * tick, places, options)
+    marks = np.zeros(count, np.uint8)
+    nodes(buy, sell, count, marks, int(options[NODES]), options[SMOOTH] > 0, int(options[PROMINENCE]))
+    at = _nodes(out, text(out, at, _HVN), marks, HIGH_NODE, count, meta[FIRST], wide * tick, places)
+    at = _nodes(out, text(out, at, _LVN), marks, LOW_NODE, count, meta[FIRST], wide * tick, places)
     at = integer(out, text(out, at, _PLAIN_SEQUENCE), meta[SEQUENCE])
     at = integer(out, text(out, at, _AS_OF), meta[AS_OF])
     out[at] = _BRACE
@@ -131,9 +168,51 @@ def profile(out: Bytes, at: int, meta: Ints, buy: Ints, sell: Ints, count: int, 
 
 
 @njit(cache=True, nogil=True)
-def _levels(out: Bytes, at: int, buy: Ints, sell: Ints, count: int, first: int, unit: int, places: int) -> int:
+def lots_of(meta: Ints, size: float) -> int:
+    """A size in base units as whole lots of a candle's step, rounded down."""
+    return int(np.floor(size * 10.0 ** meta[STEP_DECIMALS] / meta[STEP] + 1e-9))
+
+
+@njit(cache=True, nogil=True)
+def marked(meta: Ints, buy: Ints, sell: Ints, count: int, marks: Bytes, options: Floats) -> int:
+    """Mark the imbalances of a candle's rows as ``options`` define them; returns how many there are."""
+    lots = lots_of(meta, options[MINIMUM])
+    minimum = least(buy, sell, count, lots, int(options[PERCENTILE]))
+    return int(
+        imbalances(
+            buy, sell, count, marks, int(options[RATIO]), options[INCLUSIVE] > 0, options[ZERO] > 0, minimum,
+            options[TRADED] > 0, options[HORIZONTAL] > 0,
+        )
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def unfinished(meta: Ints, buy: Ints, sell: Ints, count: int, options: Floats) -> tuple[bool, bool]:
+    """Whether the auction at the high and at the low is unfinished."""
+    buyers, sellers = lots_of(meta, options[FILTER_BUY]), lots_of(meta, options[FILTER_SELL])
+    high = buy[count - 1] > buyers and sell[count - 1] > 0
+    return high, sell[0] > sellers and buy[0] > 0
+
+
+@njit(cache=True, nogil=True)
+def _nodes(out: Bytes, at: int, marks: Bytes, kind: int, count: int, first: int, unit: int, places: int) -> int:
+    begin = at
+    for i in range(count):
+        if marks[i] == kind:
+            if at > begin:
+                out[at] = _COMMA
+                at += 1
+            at = decimal(out, at, (first + i) * unit, places)
+    out[at] = 93
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
+def _levels(
+    out: Bytes, at: int, buy: Ints, sell: Ints, count: int, first: int, unit: int, places: int, options: Floats
+) -> int:
     """Point of control and value area; all null without volume."""
-    control, low, high = value_area(buy, sell, count)
+    control, low, high = value_area(buy, sell, count, int(options[AREA]), 2 if options[PAIRS] > 0 else 1)
     if control < 0:
         at = text(out, text(out, at, _POC), _NULL)
         at = text(out, text(out, at, _VAH), _NULL)
@@ -169,10 +248,12 @@ def _rows(
 
 @njit(cache=True, nogil=True)
 def _imbalances(
-    out: Bytes, at: int, buy: Ints, sell: Ints, marks: Bytes, count: int, first: int, unit: int, places: int
-) -> int:
-    """Ratios have six decimals: they are for reading, the rows for computing."""
+    out: Bytes, at: int, buy: Ints, sell: Ints, marks: Bytes, count: int, first: int, unit: int, places: int,
+    options: Floats,
+) -> int:  # fmt: skip
+    """Ratios have six decimals: they are for reading, the rows for computing. None where the partner is 0."""
     begin = at
+    traded, horizontal = options[TRADED] > 0, options[HORIZONTAL] > 0
     for i in range(count):
         for side in (BUYERS, SELLERS):
             if marks[i] & side:
@@ -180,32 +261,36 @@ def _imbalances(
                     out[at] = _COMMA
                     at += 1
                 at = decimal(out, text(out, at, _PRICE), (first + i) * unit, places)
-                ratio = buy[i] / sell[i - 1] if side == BUYERS else sell[i] / buy[i + 1]
+                way = -1 if side == BUYERS else 1
+                other = i if horizontal else i + way
+                while traded and not horizontal and buy[other] == 0 and sell[other] == 0:  # ends: a partner traded
+                    other += way
+                own, partner = (buy[i], sell[other]) if side == BUYERS else (sell[i], buy[other])
                 at = text(out, at, _BUYER if side == BUYERS else _SELLER)
-                at = decimal(out, at, int(np.floor(min(ratio, 9e12) * 1e6 + 0.5)), 6)
+                if partner == 0:
+                    at = text(out, at, _NULL)
+                else:
+                    at = decimal(out, at, int(np.floor(min(own / partner, 9e12) * 1e6 + 0.5)), 6)
                 out[at] = _BRACE
                 at += 1
     return at
 
 
 @njit(cache=True, nogil=True)
-def _stacks(out: Bytes, at: int, marks: Bytes, count: int, first: int, unit: int, places: int) -> int:
-    begin = at
-    for side in (BUYERS, SELLERS):
-        run = 0
-        for i in range(count + 1):
-            if i < count and marks[i] & side:
-                run += 1
-                continue
-            if run >= STACKED_MIN:
-                if at > begin:
-                    out[at] = _COMMA
-                    at += 1
-                at = text(out, at, _BUY_STACK if side == BUYERS else _SELL_STACK)
-                at = decimal(out, at, (first + i - run) * unit, places)
-                at = decimal(out, text(out, at, _HIGH), (first + i - 1) * unit, places)
-                at = integer(out, text(out, at, _COUNT), run)
-                out[at] = _BRACE
-                at += 1
-            run = 0
+def _stacks(
+    out: Bytes, at: int, buy: Ints, sell: Ints, marks: Bytes, count: int, first: int, unit: int, places: int,
+    options: Floats,
+) -> int:  # fmt: skip
+    fewest = int(options[STACK])
+    found = np.empty((2 * count // fewest + 2, 4), np.int64)
+    for n in range(stacks(marks, buy, sell, count, fewest, options[TRADED] > 0, found)):
+        if n:
+            out[at] = _COMMA
+            at += 1
+        at = text(out, at, _BUY_STACK if found[n, 0] == BUYERS else _SELL_STACK)
+        at = decimal(out, at, (first + found[n, 1]) * unit, places)
+        at = decimal(out, text(out, at, _HIGH), (first + found[n, 2]) * unit, places)
+        at = integer(out, text(out, at, _COUNT), found[n, 3])
+        out[at] = _BRACE
+        at += 1
     return at

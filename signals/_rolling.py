@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from schemas import time
+from schemas.names import rolling
 from signals._candle import Candle
 from signals._layout import CLOCK, GRACE
 from signals._ledger import Ledger
 from signals._state import State
 from signals._window import Window, frame_of, joined
 
-RANGES = {"rolling-4h": 4 * time.HOUR, "rolling-24h": 24 * time.HOUR}
+RANGES = {rolling(text): time.duration(text) for text in ("4h", "24h")}
+"""Those of the default settings."""
+
+
+def lengths(wanted: list[str]) -> dict[str, int]:
+    """Range names and their lengths."""
+    return {rolling(text): time.duration(text) for text in wanted}
 
 
 class Rolling:
     """Windows by slot and range. ``Ledger`` tells it about minutes; what it needs again it reads there."""
 
-    def __init__(self, state: State, ledger: Ledger) -> None:
+    def __init__(self, state: State, ledger: Ledger, ranges: dict[str, int]) -> None:
         self._state = state
         self._ledger = ledger
+        self._ranges = ranges
         self._windows: dict[int, dict[str, Window]] = {}
         self.dirty: set[int] = set()
         """Slots whose windows moved or changed."""
@@ -35,7 +43,7 @@ class Rolling:
         """The windows of a slot, filled from the ledger the first time."""
         found = self._windows.get(slot)
         if found is None:
-            found = self._windows[slot] = {name: Window(length) for name, length in RANGES.items()}
+            found = self._windows[slot] = {name: Window(length) for name, length in self._ranges.items()}
             for window in found.values():
                 self._renew(slot, window)
         return found

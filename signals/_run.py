@@ -21,13 +21,18 @@ from signals._board import SIGNALS
 from signals._feed import Feed
 from signals._jetstream import StreamAnswer, StreamFacts, facts
 from signals._memory import return_large_blocks
+from signals._once import RedisAway, compute_once
+from signals._partition import WHOLE, Part
 from signals._series import plug_ins
 from signals._state import IntervalUnusable, Spans
 from signals._stream import StreamReplaced
+from signals._tables import TablesAway
 from signals._warm import warm_up
 from signals._worker import Worker
 
 _log = structlog.get_logger()
+Unreachable = (TablesAway, RedisAway)
+"""What ``once`` raises when a server is away."""
 STREAM = WORD["trade"].stream
 
 
@@ -37,23 +42,31 @@ def _wall() -> int:
 
 async def signal(
     names: list[str], settings: Settings, nats: Client, redis: Redis, stop: asyncio.Event, health: dict[str, Any],
-    *, wall: Callable[[], int] = _wall, monotonic: Callable[[], float] = clocks.monotonic,
+    *, part: Part = WHOLE, once: bool = False,
+    wall: Callable[[], int] = _wall, monotonic: Callable[[], float] = clocks.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:  # fmt: skip
-    """Compute the named signals (none named: all built-in ones) until ``stop``.
+    """Compute the named signals (none named: all built-in ones) until ``stop``, or from the tables ``once``.
 
-    Raises ConfigError for what cannot be computed.
+    What is made of the slower streams is computed by the first part, and not by ``once``.
+    Raises ConfigError for what cannot be computed, TablesAway and RedisAway when ``once`` finds a server away.
     """
     if names == [_alert_run.NAME]:
         watch = _alert_run.AlertWorker(settings, nats, redis, health, wall, monotonic, sleep)
         await watch.run(stop)
         return
-    series, owned = plug_ins(), own.names(settings)
+    series, owned = ({}, {}) if once else (plug_ins(), own.names(settings))
     known = (*SIGNALS, *series)
     unknown = [name for name in names if name not in (*known, *owned)]
     if unknown:
         told = ", ".join((*known, *owned, _alert_run.NAME))
         raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {told}")
+    folded = tuple(name for name in SIGNALS if name in (names or SIGNALS))
+    if once:
+        await compute_once(settings, _spans(settings), folded, part, nats, redis, wall, monotonic)
+        return
+    if part.number > 1:
+        series = {}
     around = (settings, nats, redis, health, wall, monotonic, sleep)
     if mine := [name for name in names if name not in known]:
         if len(names) > 1:
@@ -65,10 +78,9 @@ async def signal(
     if idle and names:
         raise ConfigError("settings", f"signals.{idle[0]}", "empty: there is nothing to compute")
     feeds = [feed for feed in feeds if feed.signal.sources()]
-    folded = tuple(name for name in SIGNALS if name in (names or SIGNALS))
     work = [asyncio.ensure_future(feed.run(stop)) for feed in feeds]
     if folded:
-        work.append(asyncio.ensure_future(_engine(folded, stop, *around)))
+        work.append(asyncio.ensure_future(_engine(folded, part, stop, *around)))
     else:
         health.update(state="running")
     try:
@@ -83,21 +95,20 @@ async def signal(
 
 
 async def _engine(
-    chosen: tuple[str, ...], stop: asyncio.Event, settings: Settings, nats: Client, redis: Redis,
+    chosen: tuple[str, ...], part: Part, stop: asyncio.Event, settings: Settings, nats: Client, redis: Redis,
     health: dict[str, Any], wall: Callable[[], int], monotonic: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:  # fmt: skip
     """The signals made of trades, until ``stop``. Raises ConfigError."""
-    try:
-        spans = Spans(settings.signals.intervals)
-    except IntervalUnusable as error:
-        raise ConfigError("settings", "signals.intervals", str(error)) from error
-    consumer = signal_durable("-".join(chosen) if chosen != SIGNALS else "footprint")
+    spans = _spans(settings)
+    consumer = signal_durable(("-".join(chosen) if chosen != SIGNALS else "footprint") + part.suffix)
     return_large_blocks()
     health.update(state="compiling")
     await asyncio.to_thread(warm_up)
     path = Path(settings.data_dir) / "signals" / f"{consumer}.sqlite"
-    worker = Worker(settings, spans, chosen, path, watermark_key(consumer), nats, redis, health, wall, monotonic, sleep)
+    worker = Worker(
+        settings, spans, chosen, part, path, watermark_key(consumer), nats, redis, health, wall, monotonic, sleep
+    )
     try:
         found = await _stream_facts(nats, stop)
         while found is not None:
@@ -110,6 +121,13 @@ async def _engine(
                 found = await _stream_facts(nats, stop)
     finally:
         await worker.close()
+
+
+def _spans(settings: Settings) -> Spans:
+    try:
+        return Spans(settings.signals.intervals)
+    except IntervalUnusable as error:
+        raise ConfigError("settings", "signals.intervals", str(error)) from error
 
 
 async def _stream_facts(nats: Client, stop: asyncio.Event) -> StreamFacts | None:

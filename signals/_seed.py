@@ -31,6 +31,7 @@ from signals._layout import (
     DELTA_MIN,
     FIRST,
     GRACE,
+    GRID_COLUMNS,
     HIGH,
     INCOMPLETE,
     LAST,
@@ -39,15 +40,14 @@ from signals._layout import (
     OPEN_ID,
     OPEN_TIME,
     REVISION,
-    ROW,
     SELL,
     SELLS,
     SEQUENCE,
     SHIFT,
     START,
-    TICK,
 )  # fmt: skip
 from signals._merge import absorb, clear
+from signals._moments import put_moments
 from signals._tables import Tables
 
 _log = structlog.get_logger()
@@ -73,7 +73,7 @@ class Seed:
         for exchange, symbol, first, last in sorted(series):
             until = untils.get(exchange, 0)
             last = min(last, until - time.MINUTE)
-            if last < first:
+            if last < first or not self._core.part.owns(exchange, symbol):
                 continue
             slot = self._state.slot(exchange, symbol)
             x = int(self._state.exchange_of[slot])
@@ -150,13 +150,13 @@ class Seed:
                 candle.meta[CVD] = members[-1].meta[CVD]
                 ledger.put(slot, interval, candle, publish=False)
                 if interval == state.spans.day:
-                    state.running[slot] += int(candle.meta[DELTA]) * unit_of(candle.meta[TICK : ROW + 1])
+                    state.running[slot] += int(candle.meta[DELTA]) * unit_of(candle.meta[GRID_COLUMNS])
 
 
 def _minute(head: tuple[Any, ...], rows: list[tuple[float, ...]], grid: Grid) -> Candle | None:
     """The candle of a row of ``candles`` and its ``footprints``; None where they do not go together any more."""
     (start, opened, high, low, closed, buy, sell, buy_value, sell_value, buys, sells, least, most,
-     revision, complete, sequence, as_of, trades) = head  # fmt: skip
+     revision, complete, sequence, as_of, trades, vwap, variance) = head  # fmt: skip
     scale, wide = grid.scale, [round(row[1] / grid.tick) for row in rows]
     if not rows or len(set(wide)) != 1 or wide[0] % grid.row or buys + sells != trades:
         return None
@@ -173,7 +173,9 @@ def _minute(head: tuple[Any, ...], rows: list[tuple[float, ...]], grid: Grid) ->
     meta[DELTA] = meta[BUY] - meta[SELL]
     meta[FIRST], meta[LAST], meta[SHIFT] = levels[0], levels[-1], ratio.bit_length() - 1
     meta[SEQUENCE], meta[AS_OF], meta[REVISION], meta[INCOMPLETE] = sequence, as_of, revision, not complete
-    meta[TICK : ROW + 1] = grid
+    meta[GRID_COLUMNS] = grid
+    total, mean = int(meta[BUY] + meta[SELL]), (vwap or 0.0) * scale[0] - grid.reference
+    put_moments(meta, round(mean * total), round(((variance or 0.0) * scale[0] ** 2 + mean * mean) * total))
     size = int(levels[-1] - levels[0]) + 1
     lots, counts, place = np.zeros((2, size), np.int64), np.zeros((2, size), np.int32), levels - levels[0]
     lots[0, place] = to_lots(np.array([row[2] for row in rows]), scale[1])

@@ -11,9 +11,11 @@ from signals._grid import Grid
 from signals._late import Late, Mark
 from signals._layout import DAY, EMPTY, SHIFT, START, Candles
 from signals._redis import Watermark
+from signals._since import Kept, Since
 from signals._state import State
+from signals._watch import Watch
 
-VERSION = 1
+VERSION = 2
 
 
 class _Slot(msgspec.Struct):
@@ -44,6 +46,8 @@ class _Snapshot(msgspec.Struct):
     gaps: list[tuple[str, str, str, Hole]] = []
     gaps_sequence: int = 0
     gaps_created: str = ""
+    sums: list[Kept] = []
+    watch: bytes = b""
 
 
 class SnapshotUnusable(ValueError):
@@ -53,7 +57,7 @@ class SnapshotUnusable(ValueError):
 _decode = msgspec.msgpack.Decoder(_Snapshot).decode
 
 
-def dump(state: State, late: Late, watermark: Watermark) -> bytes:
+def dump(state: State, late: Late, since: Since, watch: Watch, watermark: Watermark) -> bytes:
     """Everything, as of ``watermark``."""
     slots = [
         _Slot(
@@ -68,7 +72,8 @@ def dump(state: State, late: Late, watermark: Watermark) -> bytes:
             VERSION, state.spans.names, watermark.sequence, watermark.created, state.exchanges,
             state.clocks[:used].tolist(), state.minutes[:used].tolist(), slots, _taken(state.live),
             _taken(state.parts), state.counts.tolist(), [(*place, *mark) for place, mark in late.marks.items()],
-            (late.applied, late.beyond, late.marks_dropped), state.gaps.dump(), *state.gaps.watermark,
+            (late.applied, late.beyond, late.marks_dropped), state.gaps.dump(), *state.gaps.watermark, since.dump(),
+            watch.dump(),
         )
     )  # fmt: skip
 
@@ -77,7 +82,7 @@ def _taken(candles: Candles) -> dict[int, bytes]:
     return {n: take(candles, n).pack() for n in np.flatnonzero(candles.meta[:, START] != EMPTY).tolist()}
 
 
-def load(body: bytes, state: State, late: Late) -> Watermark:
+def load(body: bytes, state: State, late: Late, since: Since, watch: Watch) -> Watermark:
     """Put a dumped state into an empty one. Raises SnapshotUnusable, msgspec.DecodeError, CandleDamaged."""
     kept = _decode(body)
     if kept.version != VERSION or kept.intervals != state.spans.names:
@@ -105,4 +110,6 @@ def load(body: bytes, state: State, late: Late) -> Watermark:
     late.marks.update({(slot, minute): Mark(*rest) for slot, minute, *rest in kept.marks})
     late.applied, late.beyond, late.marks_dropped = kept.late
     state.gaps.load(kept.gaps, Watermark(kept.gaps_sequence, kept.gaps_created))
+    since.load(kept.sums)
+    watch.load(kept.watch)
     return Watermark(kept.sequence, kept.created)

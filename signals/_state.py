@@ -21,7 +21,7 @@ from signals._layout import (
     LIVE_ROWS,
     PARITY,
     PART_ROWS,
-    ROW,
+    REFERENCE,
     TICK,
     Ints,
     candles,
@@ -73,7 +73,7 @@ class State:
         self.parts = candles(len(spans) * SLOTS_FIRST, PART_ROWS)
         self.scale = np.zeros((2 * SLOTS_FIRST, 3))
         self.grid_day = np.full((SLOTS_FIRST, 2), -1, np.int64)
-        self.grid = np.zeros((SLOTS_FIRST, 2, ROW - TICK + 1), np.int64)
+        self.grid = np.zeros((SLOTS_FIRST, 2, REFERENCE - TICK + 1), np.int64)
         self.grid_scale = np.zeros((SLOTS_FIRST, 2, 3))
         self.dirty = np.zeros(SLOTS_FIRST, np.int64)
         self.touched = np.zeros((SLOTS_FIRST, 2), np.int64)
@@ -86,7 +86,7 @@ class State:
         """Delta of all closed days, in 1e-18 base units."""
         self.since: list[int] = []
         """When ``running`` began; 0 before the first trade."""
-        self.counts = np.zeros(4, np.int64)
+        self.counts = np.zeros(5, np.int64)
         self.gaps = Gaps()
         self.scratch = candles(1, PART_ROWS)
         self.spare = candles(1, PART_ROWS)

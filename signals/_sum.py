@@ -36,8 +36,10 @@ from signals._layout import (
     STEP_DECIMALS,
     TICK,
     TICK_DECIMALS,
+    Floats,
     Ints,
 )  # fmt: skip
+from signals._options import DEFAULTS
 from signals._render import ROOM, candle, profile
 from signals._write import parts
 
@@ -115,7 +117,8 @@ def summed(members: Sequence[FootprintCandle | ProfileRows]) -> Grid:
 class SumWriter:
     """Sums to JSON, by the renderer that writes single candles; holds its buffers."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Floats = DEFAULTS) -> None:
+        self._options = options
         self._out = np.empty(2 * ROOM, np.uint8)
         self._marks = np.zeros(ROWS_MAX, np.uint8)
 
@@ -125,7 +128,7 @@ class SumWriter:
         meta = _meta(grid)
         _fill(meta, members, grid.tick, cvd)
         closed = all(one.closed for one in members)
-        end = candle(self._out, 0, meta, grid.buy, grid.sell, len(grid.buy), closed, self._marks)
+        end = candle(self._out, 0, meta, grid.buy, grid.sell, len(grid.buy), closed, self._marks, self._options)
         return self._text(who, f'"interval":"{members[0].interval}"', end, more)
 
     def profile(
@@ -136,7 +139,7 @@ class SumWriter:
         meta = _meta(grid)
         meta[SEQUENCE], meta[AS_OF] = max(one.sequence for one in members), max(one.as_of for one in members)
         begin, end = min(one.from_ for one in members), max(one.to for one in members)
-        last = profile(self._out, 0, meta, grid.buy, grid.sell, len(grid.buy), begin, end)
+        last = profile(self._out, 0, meta, grid.buy, grid.sell, len(grid.buy), begin, end, self._options)
         return self._text(who, f'"range":"{name}"', last, more)
 
     def _text(self, who: tuple[str, str], second: str, end: int, more: dict[str, Any]) -> bytes:

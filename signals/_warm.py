@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from schemas.settings import SignalsSettings
 from signals._archive import Archive
 from signals._decode import Decoder
 from signals._engine import Engine
 from signals._grid import Grids
 from signals._layout import DAY, Columns
 from signals._ledger import Ledger
-from signals._rolling import Rolling
+from signals._rolling import RANGES, Rolling
 from signals._seen import Seen
+from signals._since import Since
 from signals._state import Spans, State
+from signals._watch import Watch
 from signals.footprint import Footprints
 from signals.profile import Profiles
 
@@ -22,8 +25,9 @@ def warm_up() -> None:
     state = State(Spans(["10s", "1m"]))
     archive = Archive(":memory:", 2)
     ledger = Ledger(state, archive, 2)
-    engine = Engine(state, Grids("auto", lambda _: None), ledger, DAY)
-    ledger.minutes = rolling = Rolling(state, ledger)
+    engine = Engine(state, Grids("auto", lambda _: None), ledger, DAY, Watch(state, SignalsSettings()))
+    rolling, since = Rolling(state, ledger, RANGES), Since(state, ledger, [])
+    ledger.minutes = [rolling, since]
     slot = state.slot("warm_up", "A-B")
     Decoder(state)
     seen = Seen(DAY)
@@ -38,7 +42,7 @@ def warm_up() -> None:
     footprints.open([slot])
     for candle in ledger.newest.values():
         footprints.closed(slot, 0, candle)
-    Profiles(state, ledger, rolling).values(slot)
+    Profiles(state, ledger, rolling, since).values(slot)
     archive.close()
 
 

@@ -50,6 +50,11 @@ class Rows:
         first = int(candle.meta[FIRST])
         self._add(first, candle.buy, candle.sell, self.frame.row // own.row, sign * (own.step // self.frame.step))
 
+    def reach(self) -> int:
+        """Rows from the lowest to the highest that hold volume."""
+        used = np.flatnonzero(self.buy + self.sell)
+        return int(used[-1] - used[0]) + 1 if len(used) else 0
+
     def converted(self, frame: Frame) -> Rows:
         """A copy in a frame that this one fits into."""
         rows = Rows(frame)

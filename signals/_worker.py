@@ -17,8 +17,8 @@ from schemas import time
 from schemas.names import WORD
 from schemas.settings import Settings
 from signals import footprint
-from signals._archive import Archive
-from signals._board import Board
+from signals._archive import MINUTES_KEPT, Archive
+from signals._board import DETECTIONS, Board
 from signals._catch_up import CatchUp
 from signals._core import Core
 from signals._decode import Message
@@ -26,7 +26,9 @@ from signals._gap_feed import GapFeed
 from signals._grid import Grids
 from signals._jetstream import StreamFacts
 from signals._layout import CLOCK, SEQUENCE, Columns
+from signals._partition import Part
 from signals._publish import Letter, Publisher
+from signals._published import Published
 from signals._redis import Watermark, Writer
 from signals._registry import Registry
 from signals._start import Starter
@@ -49,14 +51,16 @@ class Worker:
     """Everything of one engine; ``run`` may be called again when the stream was replaced."""
 
     def __init__(
-        self, settings: Settings, spans: Spans, names: tuple[str, ...], path: Path, watermark_key: str,
+        self, settings: Settings, spans: Spans, names: tuple[str, ...], part: Part, path: Path, watermark_key: str,
         nats: Client, redis: Redis, health: dict[str, Any], wall: Callable[[], int], monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._config, self._health = settings.signals, health
         self._wall, self._monotonic, self._sleep = wall, monotonic, sleep
         self._nats = nats
-        self._archive = Archive(path, self._config.closed)
+        self._part = part
+        longest = max(map(time.duration, self._config.profile.rolling), default=0)
+        self._archive = Archive(path, self._config.closed, max(MINUTES_KEPT, longest + 2 * time.HOUR))
         self._registry = Registry(nats)
         self._grids = Grids(self._config.row, self._registry.pins.append)
         self._publisher = Publisher(nats, monotonic)
@@ -69,11 +73,12 @@ class Worker:
 
     def _build(self) -> Core:
         """An engine with nothing in it."""
-        return Core(self._config, self._spans, self._grids, self._archive)
+        return Core(self._config, self._spans, self._grids, self._archive, self._part)
 
     async def run(self, found: StreamFacts, stop: asyncio.Event) -> None:
         """Work until ``stop``. Raises StreamReplaced."""
         await self._begin(found)
+        self._published = Published(self._nats, found.last)
         reader = Reader(self._nats, STREAM, found.created, self._watermark.sequence)
         now = self._monotonic()
         self._due = dict.fromkeys(("flush", "live", "catch_up"), now)
@@ -131,9 +136,11 @@ class Worker:
     async def _post(self, stop: asyncio.Event) -> None:
         """Publish what closed or changed."""
         closed, self.core.ledger.outgoing = self.core.ledger.outgoing, []
-        if footprint.NAME not in self._names:
-            return
-        await self._publisher.send([Letter(*self._board.footprints.message(*each)) for each in closed], stop)
+        seen, self.core.watch.outgoing = self.core.watch.outgoing, []
+        if footprint.NAME in self._names:
+            await self._publisher.send([Letter(*self._board.footprints.message(*each)) for each in closed], stop)
+        if DETECTIONS in self._names:
+            await self._publisher.send(await self._published.letters(seen), stop)
 
     def _uncovered(self, columns: Columns) -> Columns:
         """Without trades the tables' candles hold already: those of covered minutes, up to a candle's sequence."""

@@ -6,8 +6,10 @@ import numpy as np
 
 from schemas.names import candle_message_id, key, signal_subject
 from signals._candle import Candle
-from signals._layout import BUYS, FIRST, REVISION, ROW, ROWS_MAX, SELLS, SEQUENCE, SHIFT
+from signals._layout import BUYS, FIRST, REVISION, ROW, ROWS_MAX, SELLS, SEQUENCE, SHIFT, Floats
+from signals._moments import averages, moments
 from signals._open import SPAN_COLUMNS, SPAN_FROM, SPAN_SEQUENCE, SPAN_TO, render_open
+from signals._options import DEFAULTS
 from signals._redis import Member, Value
 from signals._render import ROOM, candle
 from signals._state import State
@@ -18,8 +20,9 @@ NAME = "footprint"
 class Footprints:
     """Candles as JSON. One buffer serves all, so texts are copied out of it."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, options: Floats = DEFAULTS) -> None:
         self._state = state
+        self._options = options
         self._out = np.empty(2 * ROOM * len(state.spans), np.uint8)
         self._marks = np.zeros(ROWS_MAX, np.uint8)
         self._prefixes: dict[tuple[int, int], tuple[bytes, bytes]] = {}
@@ -54,6 +57,7 @@ class Footprints:
             done = render_open(
                 self._out, some, state.durations, state.shown, state.spans.day, state.live, state.parts,
                 state.touched, state.scratch, spans, holes_at, holes,
+                self._options,
             )  # fmt: skip
             whole = self._out.data
             for slot, row in zip(slots[at : at + done], spans.tolist(), strict=False):
@@ -69,7 +73,7 @@ class Footprints:
     def closed(self, slot: int, interval: int, closed: Candle) -> bytes:
         """A closed candle, as Redis holds it."""
         count = len(closed.buy)
-        end = candle(self._out, 0, closed.meta, closed.buy, closed.sell, count, True, self._marks)
+        end = candle(self._out, 0, closed.meta, closed.buy, closed.sell, count, True, self._marks, self._options)
         return self._names(slot, interval)[1] + self._out[:end].tobytes()
 
     def member(self, slot: int, interval: int, closed: Candle) -> Member:
@@ -81,7 +85,9 @@ class Footprints:
         """Subject, payload and id of a closed candle for the log, with what tables need beside."""
         meta = closed.meta.tolist()
         wide = meta[ROW] << meta[SHIFT]
+        mean, variance = averages(moments(closed))
         more = (
+            f',"vwap":{mean!r},"variance":{variance!r}'
             f',"buy_value":{float(closed.values[0])!r},"sell_value":{float(closed.values[1])!r}'
             f',"buy_trades":{meta[BUYS]},"sell_trades":{meta[SELLS]},"level":{meta[FIRST] * wide},"row_ticks":{wide}'
             f',"row_buys":{_list(closed.buys)},"row_sells":{_list(closed.sells)}}}'

@@ -1,9 +1,10 @@
-"""``profile:<x>:<range>``: volume by price over the session, the one before it, and rolling hours."""
+"""``profile:<x>:<range>``: volume by price over sessions, the week, rolling hours and from anchors."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from schemas import time
 from schemas.names import key
 from signals._candle import Candle, take
 from signals._layout import (
@@ -12,6 +13,7 @@ from signals._layout import (
     DAY,
     EMPTY,
     FIRST,
+    GRID_COLUMNS,
     ROW,
     ROWS_MAX,
     SEQUENCE,
@@ -21,13 +23,16 @@ from signals._layout import (
     STEP_DECIMALS,
     TICK,
     TICK_DECIMALS,
+    Floats,
     Ints,
 )  # fmt: skip
 from signals._ledger import Ledger
 from signals._open import view
+from signals._options import DEFAULTS
 from signals._redis import Value
 from signals._render import ROOM, profile
-from signals._rolling import RANGES, Rolling
+from signals._rolling import Rolling
+from signals._since import WEEK_NAME, Since
 from signals._state import State
 from signals._window import Frame, Rows, frame_of, joined
 from signals._write import DECIMALS_MAX
@@ -39,10 +44,13 @@ SESSION, PREVIOUS = "session", "previous"
 class Profiles:
     """Renders profiles. A profile doubles its row until it has at most 400 rows, like a candle."""
 
-    def __init__(self, state: State, ledger: Ledger, rolling: Rolling) -> None:
+    def __init__(
+        self, state: State, ledger: Ledger, rolling: Rolling, since: Since, options: Floats = DEFAULTS
+    ) -> None:
         self._state = state
         self._ledger = ledger
-        self._rolling = rolling
+        self._rolling, self._since = rolling, since
+        self._options = options
         self._out = np.empty(ROOM, np.uint8)
 
     def values(self, slot: int) -> list[Value]:
@@ -59,7 +67,15 @@ class Profiles:
         if last is not None:
             found.append(self._day(slot, PREVIOUS, last))
         unclosed = self._unclosed(slot)
-        found += [self._window(slot, name, unclosed) for name in RANGES]
+        for name, window in self._rolling.windows(slot).items():
+            begin = self._rolling.begin(slot, window.length)
+            rows = window.rows if window.members else None
+            found.append(self._window(slot, name, rows, unclosed, begin, begin + window.length))
+        until = self._since.until(slot) + time.MINUTE
+        for name, its in self._since.sums(slot).items():
+            end = its.begin + time.WEEK if name == WEEK_NAME else max(until, its.begin)
+            own = [candle for candle in unclosed if its.begin <= candle.timestamp < end]
+            found.append(self._window(slot, name, its.rows if len(its.rows.buy) else None, own, its.begin, end))
         return found
 
     def _day(self, slot: int, name: str, candle: Candle) -> Value:
@@ -75,13 +91,12 @@ class Profiles:
         ]
         return [take(candles, n) for candles, n in places if candles.meta[n, START] != EMPTY]
 
-    def _window(self, slot: int, name: str, unclosed: list[Candle]) -> Value:
-        """A rolling range: its closed minutes and what is not closed yet."""
-        window = self._rolling.windows(slot)[name]
+    def _window(self, slot: int, name: str, closed: Rows | None, unclosed: list[Candle], begin: int, end: int) -> Value:
+        """A range of its closed minutes and what is not closed yet."""
         frames = [frame_of(candle) for candle in unclosed]
-        if window.members:
-            frames.append(window.rows.frame)
-        rows = window.rows.converted(joined(frames)) if window.members else Rows(joined(frames or [Frame(1, 1)]))
+        if closed is not None:
+            frames.append(closed.frame)
+        rows = closed.converted(joined(frames)) if closed is not None else Rows(joined(frames or [Frame(1, 1)]))
         for candle in unclosed:
             rows.add(candle, 1)
         exchange = int(self._state.exchange_of[slot])
@@ -90,8 +105,7 @@ class Profiles:
         told += [(int(candle.meta[SEQUENCE]), int(candle.meta[AS_OF])) for candle in unclosed]
         meta, buy, sell = self._fitted(slot, rows)
         meta[SEQUENCE], meta[AS_OF] = max(s for s, _ in told), max(a for _, a in told)
-        begin = self._rolling.begin(slot, window.length)
-        return self._value(slot, name, meta, buy, sell, begin, begin + window.length)
+        return self._value(slot, name, meta, buy, sell, begin, end)
 
     def _fitted(self, slot: int, rows: Rows) -> tuple[Ints, Ints, Ints]:
         """The rows that have volume and those between, doubled until they are few enough, with their grid."""
@@ -99,7 +113,7 @@ class Profiles:
         state = self._state
         days = state.grid_day[slot]
         grid = state.grid[slot, int(days.argmax())].tolist()
-        meta[TICK : ROW + 1] = grid
+        meta[GRID_COLUMNS] = grid
         used = np.flatnonzero(rows.buy + rows.sell)
         if not len(used):
             return meta, rows.buy[:0], rows.sell[:0]
@@ -123,7 +137,7 @@ class Profiles:
 
     def _value(self, slot: int, name: str, meta: Ints, buy: Ints, sell: Ints, begin: int, end: int) -> Value:
         exchange, symbol = self._state.symbols[slot]
-        size = profile(self._out, 0, meta, buy, sell, len(buy), begin, end)
+        size = profile(self._out, 0, meta, buy, sell, len(buy), begin, end, self._options)
         head = f'{{"exchange":"{exchange}","symbol":"{symbol}","range":"{name}",'
         text = head.encode() + self._out[:size].tobytes()
         return Value(key(NAME, exchange, symbol, name).encode(), text, int(meta[SEQUENCE]))

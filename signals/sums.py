@@ -16,6 +16,7 @@ from schemas.candles import FootprintCandle
 from schemas.names import key
 from schemas.settings import Settings
 from signals import cvd, footprint, profile
+from signals._options import options
 from signals._pools import Pools, Who
 from signals._redis import Member, Value
 from signals._series import Series, Source, footprints
@@ -53,7 +54,7 @@ class SumsOverExchanges(Series):
         super().__init__(settings)
         self._intervals = tuple(settings.signals.intervals)
         self._pools = Pools(settings.signals.stable)
-        self._writer = SumWriter()
+        self._writer = SumWriter(options(settings.signals))
         self._closed: dict[Moment, dict[Who, tuple[int, bool]]] = {}
         """Closed candles to be summed, and what the log said of members: revision, whether complete."""
         self._tries: dict[Moment, int] = {}

@@ -95,7 +95,7 @@ class Bench:
         """Everything in Redis that is a function of the stream."""
         found: dict[bytes, Any] = {}
         for name in await self.cache.keys("*"):
-            if name.startswith((b"footprint:", b"profile:", b"cvd:")):
+            if name.startswith((b"footprint:", b"profile:", b"cvd:", b"vwap:", b"detections:", b"zones:")):
                 if await self.cache.type(name) == b"zset":
                     members = await self.cache.zrange(name, 0, -1, withscores=True)
                     found[name] = {int(score): text for text, score in members}

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from schemas.settings import Settings
+from signals._options import options
 from web._app import application
 from web._cache import Cache
 from web._desk import Desk
@@ -61,7 +62,7 @@ async def web_server(
     tables = Tables(settings.questdb)
     desk = Desk(
         settings, tables, Cache(cache), Instruments(nats, monotonic), nats, clock, Lately(status, monotonic).get,
-        connect, Renderer(),
+        connect, Renderer(options(settings.signals)),
     )  # fmt: skip
     hub = Hub(cache)
     sockets = Sockets(hub, nats, clock)

@@ -33,10 +33,12 @@ from signals._layout import (
     START,
     STEP,
     TICK,
+    Floats,
     Ints,
 )  # fmt: skip
 from signals._layout import BUY as BUY_COLUMN
 from signals._layout import SELL as SELL_COLUMN
+from signals._options import DEFAULTS
 from signals._render import ROOM, candle, profile
 from signals._write import parts
 from web._tables import Tables
@@ -150,7 +152,8 @@ def _meta(rows: Rows, unit: Unit) -> Ints:
 class Renderer:
     """One buffer for all texts; they are copied out of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Floats = DEFAULTS) -> None:
+        self._options = options
         self._out = np.empty(2 * ROOM, np.uint8)
         self._marks = np.zeros(ROWS_MAX, np.uint8)
 
@@ -166,7 +169,7 @@ class Renderer:
         meta[[DELTA_MIN, DELTA_MAX, CVD]] = np.round(sums * unit.per_size).astype(np.int64)
         meta[START], meta[BUYS], meta[REVISION] = head.timestamp, head.trades, head.revision
         meta[INCOMPLETE], meta[SEQUENCE], meta[AS_OF] = not head.complete, head.sequence, head.as_of
-        end = candle(self._out, 0, meta, rows.buy, rows.sell, len(rows.buy), True, self._marks)
+        end = candle(self._out, 0, meta, rows.buy, rows.sell, len(rows.buy), True, self._marks, self._options)
         return msgspec.Raw(prefix + self._out[:end].tobytes())
 
     def profile(
@@ -179,5 +182,5 @@ class Renderer:
         rows = folded(price_rows, unit)
         meta = _meta(rows, unit)
         meta[SEQUENCE], meta[AS_OF] = sequence, as_of
-        size = profile(self._out, 0, meta, rows.buy, rows.sell, len(rows.buy), begin, end)
+        size = profile(self._out, 0, meta, rows.buy, rows.sell, len(rows.buy), begin, end, self._options)
         return msgspec.Raw(prefix + self._out[:size].tobytes())
