@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from producers._exchange import FrameError, Options, Setup, directory, every, load
 from producers._feeds import Feeds
 from schemas import time
-from schemas.events import Kline
+from schemas.events import Kline, decode_any, encode
+from tests.mutating import mutated
 from tests.producing import NOW
 
 FIXTURES = Path(__file__).resolve().parent / "frames"
@@ -170,3 +173,31 @@ def test_recorded_open_interest_of_binance_is_in_base_units_beside_its_value():
     assert [(it.timestamp, it.open_interest, it.value) for it in told] == [
         (row["timestamp"] * 1_000, float(row["sumOpenInterest"]), float(row["sumOpenInterestValue"])) for row in plain
     ]
+
+
+# --- broken answers --------------------------------------------------------------------------------------------
+UNREADABLE = (msgspec.MsgspecError, FrameError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError)
+"""What those who read history take for an answer that cannot be read."""
+
+
+@pytest.mark.parametrize(("exchange", "word"), PAST)
+def test_a_broken_page_is_refused_or_yields_sound_events_of_what_was_asked(exchange, word):
+    it = msgspec.json.decode((FIXTURES / exchange / f"past_{word}.json").read_bytes())
+    past, setup = past_of(exchange, word), setup_of(exchange)
+    request = past.request(it["native"], it["interval"], it["start"], it["end"], setup)
+    good = [msgspec.json.encode(it["body"])]
+
+    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @given(mutated(good))
+    def holds(body):
+        try:
+            events = past.parse(body, request, it["received"], setup)
+        except UNREADABLE:
+            return
+        for event in events:
+            assert decode_any(encode(event)) == event
+            assert event.symbol == it["expected"][0]["symbol"]
+            assert it["start"] - setup.options.funding_every <= event.timestamp < it["end"]
+            assert all(isfinite(v) for v in msgspec.structs.astuple(event) if isinstance(v, float))
+
+    holds()
