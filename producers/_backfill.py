@@ -18,8 +18,7 @@ import structlog
 from producers._aggregate import aggregate, base_of
 from producers._connection import Surroundings, backoff_s
 from producers._coverage import Coverage, series
-from producers._exchange import Channel, FrameError, Past, Setup
-from producers._feeds import UnknownSymbol
+from producers._exchange import UNREADABLE, Channel, Past, Setup
 from producers._outbox import Outbox
 from producers._rest import RestClient, RestError
 from producers._revisions import Revisions
@@ -43,7 +42,6 @@ IDLE_US_MAX = 15 * time.MINUTE
 ATTEMPTS_MAX = 4
 LOOK_S = 0.2
 TEMPORARY = (0, 200, 403, 408, 418, 429)
-UNREADABLE = (msgspec.MsgspecError, FrameError, UnknownSymbol, LookupError, TypeError, ValueError, ArithmeticError)
 log = structlog.get_logger()
 
 

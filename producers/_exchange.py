@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from producers._feeds import Directory, Feeds
+from producers._feeds import Directory, Feeds, UnknownSymbol
 from schemas import time
 from schemas.events import Coverage, Event
 from schemas.instruments import Instrument
@@ -27,6 +27,13 @@ class FrameError(ValueError):
     def __init__(self, reason: str, raw: bytes = b"", kind: str = "frame") -> None:
         super().__init__(reason)
         self.reason, self.raw, self.kind = reason, raw, kind
+
+
+UNREADABLE = (
+    msgspec.MsgspecError, FrameError, UnknownSymbol, LookupError, TypeError, ValueError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
+"""What parsing a REST answer may raise, whatever is in it."""
 
 
 class NoProducer(KeyError):

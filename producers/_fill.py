@@ -14,8 +14,7 @@ import msgspec
 import structlog
 
 from producers._connection import Surroundings, backoff_s
-from producers._exchange import FrameError, History, Reach, Row, Setup
-from producers._feeds import UnknownSymbol
+from producers._exchange import UNREADABLE, History, Reach, Row, Setup
 from producers._outbox import Outbox
 from producers._pages import Reading, agree, ranges, read, text
 from producers._rest import RestClient, RestError
@@ -34,7 +33,6 @@ LOOK_S = 0.2
 STORED_S_MAX = 30.0
 """Waiting longer for the log's answer is said."""
 _TEMPORARY = (0, 200, 403, 408, 418, 429)
-_UNREADABLE = (msgspec.MsgspecError, FrameError, UnknownSymbol, LookupError, TypeError, ValueError, ArithmeticError)
 log = structlog.get_logger()
 
 
@@ -135,7 +133,7 @@ class Filler:
             job.attempts += error.status not in _TEMPORARY and error.status < 500
             job.reason = str(error)
             self._failed(job)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             job.todo += [piece, *([rest] if rest is not None else []), *todo]
             job.attempts += 1
             job.reason = f"an answer that cannot be read: {type(error).__name__}: {error}"

@@ -11,9 +11,9 @@ import msgspec
 import structlog
 from nats.aio.client import Client
 
-from producers._backfill import ATTEMPTS_MAX, SHARE, TEMPORARY, UNREADABLE
+from producers._backfill import ATTEMPTS_MAX, SHARE, TEMPORARY
 from producers._connection import Surroundings, backoff_s
-from producers._exchange import History, Page, Reach, Recent, Request, Row, Setup
+from producers._exchange import UNREADABLE, History, Page, Reach, Recent, Request, Row, Setup
 from producers._feeds import Feed
 from producers._kept import Kept
 from producers._outbox import Outbox

@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeVar
 
 from nats.aio.client import Client
 
-from producers._backfill import LOOK_S, SHARE, TEMPORARY, UNREADABLE, Plan, Reader, plan
+from producers._backfill import LOOK_S, SHARE, TEMPORARY, Plan, Reader, plan
 from producers._claim import claim
 from producers._connection import Surroundings, backoff_s
-from producers._exchange import NoProducer, Options, Page, Recent, Request, Setup, directory, load
+from producers._exchange import UNREADABLE, NoProducer, Options, Page, Recent, Request, Setup, directory, load
 from producers._feeds import Feeds
 from producers._outbox import Outbox
 from producers._registry import Registry, fetch, near

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
 from producers._connection import Surroundings, backoff_s
-from producers._exchange import FrameError, Poll, Request, Setup
-from producers._feeds import UnknownSymbol
+from producers._exchange import UNREADABLE, Poll, Request, Setup
 from producers._rest import RestClient, RestError
 from producers._revisions import Sink
 
 log = structlog.get_logger()
-_UNREADABLE = (msgspec.MsgspecError, FrameError, UnknownSymbol, LookupError, TypeError, ValueError)
 
 
 class Polling:
@@ -56,7 +53,7 @@ class Polling:
             for event in self._poll.parse(body, request, self._around.clock(), self._setup):
                 self._sink.add(event)
                 self.counts["events"] += 1
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.counts["errors"] += 1
             self._sink.dead(self.name, self._setup.exchange, body, str(error), request.url)
         return True

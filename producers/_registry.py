@@ -14,7 +14,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import KeyWrongLastSequenceError, NoKeysError
 from nats.js.kv import KeyValue
 
-from producers._exchange import Exchange, FrameError
+from producers._exchange import UNREADABLE, Exchange
 from producers._feeds import Directory
 from producers._rest import RestClient, RestError
 from schemas.instruments import Instrument, decode, encode
@@ -117,7 +117,7 @@ async def fetch(exchange: Exchange, exchange_id: str, rest: RestClient) -> list[
         except RestError as error:
             failed = error
             continue
-        except (msgspec.MsgspecError, ValueError, FrameError) as error:
+        except UNREADABLE as error:
             failed = RestError(request.url, 200, f"not an instrument list: {error}")
             continue
         waiting += [more] if more is not None else []
@@ -143,7 +143,7 @@ async def volumes(exchange: Exchange, rest: RestClient) -> dict[str, float]:
     body = await rest.get(request)
     try:
         return dict(exchange.volumes(body))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNREADABLE as error:
         raise RestError(request.url, 200, f"not a list of volumes: {error}") from error
 
 

@@ -90,7 +90,11 @@ class RestClient:
                 raise RestError(url, answer.status, found[:200].decode("utf-8", "replace"))
             if found.lstrip()[:1] not in (b"{", b"["):
                 raise RestError(url, answer.status, "not JSON: " + found[:100].decode("utf-8", "replace"))
-            if problem := self._declared.problem(found):
+            try:
+                problem = self._declared.problem(found)
+            except RecursionError:
+                problem = "nested too deeply"
+            if problem:
                 raise RestError(url, answer.status, problem)
             return found
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from producers._exchange import FrameError, Options, Setup, directory, every, load
+from producers._exchange import UNREADABLE, FrameError, Options, Setup, directory, every, load
 from producers._feeds import Feeds
 from schemas import time
 from schemas.events import Kline, decode_any, encode
@@ -176,10 +176,6 @@ def test_recorded_open_interest_of_binance_is_in_base_units_beside_its_value():
 
 
 # --- broken answers --------------------------------------------------------------------------------------------
-UNREADABLE = (msgspec.MsgspecError, FrameError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError)
-"""What those who read history take for an answer that cannot be read."""
-
-
 @pytest.mark.parametrize(("exchange", "word"), PAST)
 def test_a_broken_page_is_refused_or_yields_sound_events_of_what_was_asked(exchange, word):
     it = msgspec.json.decode((FIXTURES / exchange / f"past_{word}.json").read_bytes())

@@ -259,6 +259,20 @@ async def test_of_two_hosts_one_is_enough_to_know_its_own_symbols(client: Client
         assert decode((await bucket.get("binance_futures.BTC-USDT-PERP")).value or b"").tick_size == 0.01
 
 
+async def test_answers_nested_without_end_are_dead_letters_and_errors_and_end_nothing(
+    client: Client, tmp_path: Path
+) -> None:
+    def nested() -> web.Response:
+        return web.Response(text='{"symbols":' + "[" * 5_000)
+
+    async with Venue({"/fapi/v1/exchangeInfo": nested, "/fapi/v1/openInterest": nested}).open() as venue:
+        settings = _settings(venue, tmp_path, "binance_futures", symbols=["BTC-USDT-PERP"], channels=["open_interest"])
+        async with producing(settings, client, "binance_futures", klines) as health:
+            await until(lambda: health.get("polls", {}).get("open_interest", {}).get("errors", 0) >= 2)
+            await until(lambda: venue.asked.count("/fapi/v1/exchangeInfo") >= 2)
+    assert health["outbox"]["dead"] >= 2
+
+
 # --- registry --------------------------------------------------------------------------------------------------
 async def test_the_registry_writes_a_version_only_when_something_changed_and_keeps_the_row(client: Client) -> None:
     bucket = await client.jetstream().key_value("instruments")
@@ -290,6 +304,7 @@ def _client(venue: Venue, folder: Path, clock: Callable[[], int], waits: list[fl
     [
         (lambda: web.Response(text="<html>please wait</html>"), "not JSON"),
         (lambda: _json({"code": -1121, "msg": "Invalid symbol."}), "-1121 Invalid symbol"),
+        (lambda: web.Response(text='{"code":1,"x":' + "[" * 5_000), "nested too deeply"),
         (lambda: _json({}, 500), "500"),
         (lambda: web.Response(status=302, headers={"Location": "http://elsewhere/"}), "302"),
     ],
