@@ -70,7 +70,7 @@ def run(settings: Settings, order: Order) -> int:
 
     async def work(nats: Client, _: Any, stop: asyncio.Event, health: dict[str, Any]) -> None:
         try:
-            found.append(await backfill(order, settings, nats, stop, told))
+            await backfill(order, settings, nats, stop, told)
         except RestError as error:
             problem.append(error)
         health.clear()

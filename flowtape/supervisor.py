@@ -17,7 +17,7 @@ from flowtape.children import Child, Children, end_leftovers
 from flowtape.embedded import HOST
 from flowtape.live import StatusLine
 from flowtape.migrate import provision
-from schemas.settings import ConfigError, Settings
+from schemas.settings import ConfigError, KlinesSettings, Settings, TradesSettings
 from signals import own
 from web._port import recorded
 
@@ -26,6 +26,8 @@ DEMO_EXCHANGES = (
 )  # fmt: skip
 DEMO_SYMBOLS, DEMO_RATE = 4, 50
 """Of each exchange, and its trades a second: what two cores carry beside everything else."""
+DEMO_HISTORY = {"FLOWTAPE_KLINES_BACKFILL": "7d", "FLOWTAPE_TRADES_BACKFILL": "20m"}
+"""Unless the configuration says otherwise: history that two cores make up and store beside everything else."""
 SERVER_CHECK_S = 1.0
 ANSWER_CHECK_S, SILENT_CHECKS_MAX = 5.0, 6
 SIMULATOR_READY_S_MAX = 20.0
@@ -115,7 +117,9 @@ class _Up:
             if time.monotonic() > deadline:
                 raise servers.ServerError("simulate", "not ready; see log/simulate.log under data_dir")
             await asyncio.sleep(0.1)
-        environment: dict[str, str] = {}
+        own = self._settings.klines.backfill, self._settings.trades.backfill
+        unchanged = own == (KlinesSettings().backfill, TradesSettings().backfill)
+        environment = dict(DEMO_HISTORY) if unchanged else {}
         for exchange in DEMO_EXCHANGES:
             prefix = f"FLOWTAPE_EXCHANGES_{exchange.upper()}"
             path = f"{HOST}:{port}/{exchange.removeprefix('sim_')}"

@@ -140,11 +140,13 @@ class Reader:
 class _State:
     """How a series stands."""
 
-    __slots__ = ("attempts", "busy", "due", "empties", "turns")
+    __slots__ = ("attempts", "busy", "due", "empties", "rest", "turns")
 
     def __init__(self) -> None:
         self.busy = False
         self.turns = self.attempts = 0
+        self.rest = 0
+        """Until when ``fill`` lets it be, µs."""
         self.empties = self.due = 0
         """Answers in a row without what was asked for, and until when ``follow`` lets it be, µs."""
 
@@ -282,6 +284,8 @@ class Backfill:
                     self._coverage.done(its.symbol, its.series, page.begin, page.done)
                     self._pages += 1
                     state.attempts = self._failures = 0
+                    if page.done < end:  # the exchange has not made its latest candle yet
+                        state.rest = self._around.clock() + self._setup.options.klines_every
             except (RestError, *UNREADABLE) as error:
                 await self._failed(its, state, error)
             finally:
@@ -296,10 +300,11 @@ class Backfill:
 
     def _next(self) -> tuple[Plan, _State] | None:
         """The series whose turn it is: of those that lack something the one asked for the fewest times."""
+        now = self._around.clock()
         waiting = [
             (its, state)
             for its, state in self._planned()
-            if not state.busy and state.attempts < ATTEMPTS_MAX and self._missing(its)
+            if not state.busy and state.attempts < ATTEMPTS_MAX and state.rest <= now and self._missing(its)
         ]
         return min(waiting, key=lambda turn: turn[1].turns, default=None)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -26,6 +26,7 @@ PONG_S_MAX = 45.0
 MUTE_MAX = 5
 OVERLAP_S_MAX = 10.0
 """A connection that is replaced as planned is kept for so long beside its successor."""
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -42,6 +43,17 @@ class Surroundings(NamedTuple):
     async def pause(self, seconds: float) -> None:
         """Sleep, but not beyond ``stop``."""
         await first([self.sleep(seconds), self.stop.wait()])
+
+    async def heed(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do ``work``, but not beyond ``stop``: then it is cancelled, and there is no result."""
+        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return await task if task.done() else None
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 async def first(waits: Sequence[Awaitable[Any]]) -> None:

@@ -88,15 +88,21 @@ class Clerk:
         """Read, publish and wait for the log; ``told`` hears of each page. Raises ConfigError, RestError."""
         sending = asyncio.create_task(self._outbox.run())
         try:
-            native = await self._native()
-            work = self._trades(native) if self._order.word == "trades" else self._series(native)
-            return await self._all(work, told)
+            return await self._around.heed(self._work(told)) or Progress(0, 0, 0)
         finally:
             self._outbox.stop()
             await asyncio.gather(sending, return_exceptions=True)
             await self._outbox.close(CLOSE_S_MAX)
             await self._rest.close()
             self._claim.release()
+
+    async def _work(self, told: Callable[[Progress], None]) -> Progress:
+        native = await self._native()
+        total = Progress(0, 0, 0)
+        for page in self._trades(native) if self._order.word == "trades" else self._series(native):
+            total = await page
+            told(total)
+        return total
 
     async def _native(self) -> str:
         """The exchange's spelling of the symbol."""
@@ -110,15 +116,6 @@ class Clerk:
             hint = f"; near are {', '.join(like)}" if like else ""
             raise ConfigError(_SOURCE, self._order.symbol, f"{self._order.exchange} has no such symbol{hint}")
         return native
-
-    async def _all(self, work: Iterator[Awaitable[Progress]], told: Callable[[Progress], None]) -> Progress:
-        total = Progress(0, 0, 0)
-        for page in work:
-            if self._around.stop.is_set():
-                break
-            total = await page
-            told(total)
-        return total
 
     # --- klines, open interest, funding ------------------------------------------------------------------------
     def _plans(self, native: str) -> list[Plan]:

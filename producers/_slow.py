@@ -26,7 +26,7 @@ class Slow:
         sink: Revisions, around: Surroundings, *, natives: Callable[[], Sequence[str]], connected: Callable[[], bool],
         back_us: int,
     ) -> None:  # fmt: skip
-        options = setup.options
+        options, self._around = setup.options, around
         slots = {"open_interest": options.open_interest_every, "funding": options.funding_every}
         self._coverage = Coverage(
             nats, setup.exchange, outbox, sink, around, slots=slots, derived=_derived(channels, options.intervals)
@@ -40,8 +40,9 @@ class Slow:
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Learn what an earlier life left, then work beside everything else."""
         await self._coverage.load()
-        for work in (self._coverage.run(), self._backfill.follow(), self._backfill.fill()):
-            tasks.create_task(work)
+        tasks.create_task(self._coverage.run())
+        for work in (self._backfill.follow(), self._backfill.fill()):
+            tasks.create_task(self._around.heed(work))
 
     async def close(self) -> None:
         """Store what is done, once everything was sent or is on disk."""

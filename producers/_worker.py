@@ -108,7 +108,7 @@ class Worker:
                         await self._slow.start(tasks)
                     self._reconcile(tasks)
                     if self._first is not None:
-                        tasks.create_task(self._first.run())
+                        tasks.create_task(self._around.heed(self._first.run()))
                     tasks.create_task(self._refresh(tasks))
                 tasks.create_task(self._tick())
                 for word, channel in self._channels.items():
