@@ -35,7 +35,7 @@ from tests.conftest import Stack, started
 from tests.signal_streams import SYMBOLS, Machine, instrument, messages, stream
 
 MARK = "watermark:redis-footprint"
-UNTIL_S = 60
+UNTIL_S = 180
 
 
 async def _until(there: Callable[[], Any]) -> None:
