@@ -1,6 +1,7 @@
 """What outlives a producer, in the bucket ``cursors``: how far each symbol is complete, and its open gaps.
 
-Keys: ``<exchange>.<symbol>`` holds a mark, ``<exchange>.<symbol>.<from_id>`` a gap that somebody still has to fill.
+Keys: ``<exchange>.<symbol>`` holds a mark, ``<exchange>.<symbol>.<from_id>`` a gap that somebody still has to fill,
+``<exchange>.<symbol>.t<timestamp>`` one that has no ids.
 """
 
 from __future__ import annotations
@@ -110,4 +111,4 @@ class Cursors:
 
 def key(gap: Gap) -> str:
     """Where an open gap is kept."""
-    return f"{gap.exchange}.{gap.symbol}.{gap.from_id}"
+    return f"{gap.exchange}.{gap.symbol}.{gap.from_id or f't{gap.timestamp}'}"

@@ -16,7 +16,10 @@ RESET_MIN = 1_000_000
 
 
 class Hole(NamedTuple):
-    """Ids ``first`` to ``last`` that did not come: timestamps either side, when it was noticed, and why."""
+    """Ids ``first`` to ``last`` that did not come: timestamps either side, when it was noticed, and why.
+
+    Where ids say nothing both are -1: trades between ``before`` and ``after`` may be missing.
+    """
 
     first: int
     last: int
@@ -27,7 +30,10 @@ class Hole(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """How far a feed is complete: every id of this ``epoch`` up to ``number`` came, or was told of as a gap."""
+    """How far a feed is complete: every id of this ``epoch`` up to ``number`` came, or was told of as a gap.
+
+    Where ids say nothing ``number`` is -1, and ``timestamp`` says how far.
+    """
 
     number: int
     timestamp: int
@@ -124,7 +130,7 @@ class Directory:
 class Feed:
     """One (channel, symbol): how many frames came, the id expected next, the slot last filled."""
 
-    __slots__ = ("breaks", "channel", "content", "epoch", "expected", "first", "frames", "holes", "instrument",
+    __slots__ = ("breaks", "channel", "content", "doubt", "epoch", "expected", "first", "frames", "holes", "instrument",
                  "interrupted", "native", "repeats", "resets", "seen", "slot", "symbol")  # fmt: skip
 
     def __init__(self, channel: str, native: str, instrument: Instrument) -> None:
@@ -147,6 +153,8 @@ class Feed:
         """Numberings before this one."""
         self.interrupted = (-1, "")
         """The id that was expected when listening was interrupted, and by what."""
+        self.doubt = ""
+        """Where ids say nothing: what interrupted listening since the last trade, empty where nothing did."""
         self.repeats = self.resets = 0
         self.breaks = 0
         """Times its book lost the chain and had to be asked for anew."""
@@ -176,14 +184,31 @@ class Feed:
         self.expected, self.seen = number + 1, timestamp
         return True
 
+    def follow(self, timestamp: int, received: int) -> None:
+        """Follow trades, oldest first, whose ids say nothing: after an interruption some may be missing.
+
+        One that is older than the last one known proves that none is: what a subscription replays reaches back to it.
+        """
+        if self.doubt and timestamp != self.seen:
+            if timestamp > self.seen:
+                self._add(Hole(-1, -1, self.seen, timestamp, received, self.doubt))
+            self.doubt = ""
+        if self.first is None and not self.seen:
+            self.first = (-1, timestamp)
+        self.seen = max(self.seen, timestamp)
+
     def interrupt(self, cause: str) -> None:
-        """Say why the next id may not be the expected one."""
+        """Say why the next id may not be the expected one, or what comes next not what follows the last trade."""
         self.interrupted = (self.expected, cause)
+        if self.expected < 0 and self.seen:
+            self.doubt = self.doubt or cause
 
     def resume(self, mark: Mark, now: int) -> None:
         """Continue an earlier life: what came between is missed at the next id, or now if one has come already."""
         self.epoch += mark.epoch
-        if self.expected < 0:
+        if mark.number < 0:
+            self._resume_time(mark, now)
+        elif self.expected < 0:
             self.expected, self.seen = mark.number + 1, mark.timestamp
             self.interrupt("restart")
         elif self.first is not None:
@@ -193,10 +218,17 @@ class Feed:
             elif mark.number - first > RESET_MIN:
                 self.epoch += 1
 
+    def _resume_time(self, mark: Mark, now: int) -> None:
+        if not self.seen:
+            self.seen = mark.timestamp
+            self.interrupt("restart")
+        elif self.first is not None and self.first[1] > mark.timestamp:
+            self._add(Hole(-1, -1, mark.timestamp, self.first[1], now, "restart"))
+
     def mark(self) -> Mark | None:
-        """How far it is complete; None before the first id."""
+        """How far it is complete; None before the first trade."""
         if self.expected < 0:
-            return None
+            return Mark(-1, min([self.seen, *(hole.before for hole in self.holes)]), self.epoch) if self.seen else None
         holes = [hole for hole in self.holes if hole.first < self.expected]  # others are of an earlier numbering
         if holes:
             lowest = min(holes)

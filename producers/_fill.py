@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from producers import _reading as reading
 from producers._connection import Surroundings, backoff_s
-from producers._exchange import UNREADABLE, History, Reach, Row, Setup
+from producers._exchange import UNREADABLE, Exchange, Page, Reach, Request, Row, Setup
 from producers._outbox import Outbox
 from producers._pages import Reading, agree, ranges, read, text
 from producers._rest import RestClient, RestError
@@ -44,6 +45,8 @@ class Job:
         self.todo = [reach]
         self.out: list[tuple[int, int]] = []
         """Runs of ids that never existed."""
+        self.ends = {gap.from_timestamp, gap.to_timestamp}
+        """Where ids say nothing: times of the trades known on both sides, as long as history did not show them."""
         self.found = self.attempts = self.failures = 0
         self.due = 0.0
         self.reason = ""
@@ -53,10 +56,11 @@ class Filler:
     """Works off gaps until told to stop. ``told`` gets every change of a gap, as the gap to be from now on."""
 
     def __init__(
-        self, history: History | None, setup: Setup, rest: RestClient, outbox: Outbox, around: Surroundings,
+        self, exchange: Exchange, setup: Setup, rest: RestClient, outbox: Outbox, around: Surroundings,
         told: Callable[[Gap], None],
     ) -> None:  # fmt: skip
-        self._history, self._setup, self._rest, self._outbox = history, setup, rest, outbox
+        self._history, self._recent = exchange.history, exchange.recent
+        self._setup, self._rest, self._outbox = setup, rest, outbox
         self._around, self._told = around, told
         self._jobs: list[Job] = []
         self._running: dict[asyncio.Task[None], Job] = {}
@@ -71,13 +75,19 @@ class Filler:
 
     def take(self, gap: Gap, native: str | None) -> None:
         """Fill a gap, or say at once that this cannot be done."""
-        if self._history is None or not (gap.from_id or "").isdecimal() or not (gap.to_id or "").isdecimal():
-            self._end(gap, "unfillable", 0, "the exchange has no trade history by id")
+        reach = self._reach(gap)
+        if reach is None:
+            self._end(gap, "unfillable", 0, "the exchange has no trade history")
         elif native is None or self.open >= JOBS_MAX:
             self.counts["left"] += 1  # open it stays: the next start takes it up
         else:
-            reach = Reach(int(gap.from_id or 0), int(gap.to_id or 0), gap.from_timestamp, gap.to_timestamp)
             self._jobs.append(Job(gap, native, reach))
+
+    def _reach(self, gap: Gap) -> Reach | None:
+        """What to ask for: by id where the gap names ids, else by time; None where the exchange has neither."""
+        if (gap.from_id or "").isdecimal() and (gap.to_id or "").isdecimal() and self._history is not None:
+            return Reach(int(gap.from_id or 0), int(gap.to_id or 0), gap.from_timestamp, gap.to_timestamp)
+        return reading.reach(gap.from_timestamp, gap.to_timestamp) if self._recent is not None else None
 
     async def run(self) -> None:
         """Fill until told to stop; what is not done stays open."""
@@ -117,31 +127,70 @@ class Filler:
         """Work through what is to do; what stays unknown is to do next time."""
         todo, job.todo = job.todo, []
         try:
-            while todo:
-                piece, rest = self._cut(todo.pop(0))
-                once = await self._segment(job, piece)
-                job.todo += [piece._replace(first=first, last=last) for first, last in ranges(once.unknown)]
-                if rest is not None:
-                    edge = {"before": once.edge} if self._newest_first else {"after": once.edge}
-                    todo.insert(0, rest._replace(**edge))
-                if todo:
-                    self._told_so_far(job)
+            await (self._by_time if todo[0].first == reading.NO_IDS else self._by_id)(job, todo)
             job.attempts += bool(job.todo)
-            job.reason = "the exchange's history does not reach these ids"
         except RestError as error:
-            job.todo += [piece, *([rest] if rest is not None else []), *todo]
             job.attempts += error.status not in _TEMPORARY and error.status < 500
-            job.reason = str(error)
-            self._failed(job)
+            self._failed(job, str(error))
         except UNREADABLE as error:
-            job.todo += [piece, *([rest] if rest is not None else []), *todo]
             job.attempts += 1
-            job.reason = f"an answer that cannot be read: {type(error).__name__}: {error}"
-            self._failed(job)
+            self._failed(job, f"an answer that cannot be read: {type(error).__name__}: {error}")
+        job.todo += todo
 
-    def _failed(self, job: Job) -> None:
+    async def _by_id(self, job: Job, todo: list[Reach]) -> None:
+        job.reason = "the exchange's history does not reach these ids"
+        while todo:
+            piece, rest = self._cut(todo[0])
+            once = await self._segment(job, piece)
+            job.todo += [piece._replace(first=first, last=last) for first, last in ranges(once.unknown)]
+            edge = {"before": once.edge} if self._newest_first else {"after": once.edge}
+            todo[:1] = [rest._replace(**edge)] if rest is not None else []
+            if todo:
+                self._told_so_far(job)
+
+    async def _by_time(self, job: Job, todo: list[Reach]) -> None:
+        """Read, publish, wait for the log, read again, until the exchange serves no more."""
+        job.reason = "the exchange does not serve trades of these times"
+        while todo:
+            whole = todo[0]
+            once = await self._span(job, whole.after, whole.before + 1)
+            await self._publish(once.rows)
+            again = await self._span(job, once.start, once.end) if once.rows else once
+            if reading.same(once, again._replace(rows=[r for r in again.rows if once.start <= r.timestamp < once.end])):
+                job.found += reading.between(once.rows, job.gap.from_timestamp, job.gap.to_timestamp)
+                job.ends -= {row.timestamp for row in once.rows}
+                left = reading.beside(whole, once)
+            else:
+                job.reason, left = "the exchange's history still changes", [whole]
+            if once.more and left != [whole]:
+                todo[:1] = left
+                self._told_so_far(job)
+            else:
+                job.todo += left
+                del todo[0]
+        if not job.todo and job.ends:
+            job.reason = "the exchange's history lacks trades that are known to be its first and last"
+            job.todo = [reading.reach(job.gap.from_timestamp, job.gap.to_timestamp)]
+            job.found = 0
+
+    async def _span(self, job: Job, start: int, end: int) -> reading.Span:
+        recent = self._recent
+        assert recent is not None
+        oldest = self._around.clock() - int(recent.reach_s * 1e6) if recent.reach_s else 0
+
+        async def ask(request: Request) -> Page:
+            body = await self._rest.get(request, share=SHARE)
+            self.counts["pages"] += 1
+            return recent.parse(body, request, self._around.clock(), self._setup)
+
+        if oldest >= end:
+            return reading.Span([], end, end, more=False)
+        return await reading.read(ask, recent.request(job.native, max(start, oldest), end))
+
+    def _failed(self, job: Job, reason: str) -> None:
+        job.reason = reason
         self.counts["errors"] += 1
-        log.warning("fill_failed", exchange=self._setup.exchange, symbol=job.gap.symbol, error=job.reason[:300])
+        log.warning("fill_failed", exchange=self._setup.exchange, symbol=job.gap.symbol, error=reason[:300])
 
     @property
     def _newest_first(self) -> bool:
@@ -181,7 +230,7 @@ class Filler:
         return await read(ask, piece, newest_first=history.newest_first)
 
     async def _publish(self, rows: Any) -> None:
-        for row in sorted(rows, key=lambda row: row.number):
+        for row in sorted(rows, key=lambda row: (row.number, row.timestamp)):
             for event in row.events:
                 self._outbox.add(event)
                 self.counts["trades"] += 1
@@ -195,9 +244,13 @@ class Filler:
 
     # --- what is told ------------------------------------------------------------------------------------------
     def _told_so_far(self, job: Job) -> None:
-        job.gap = self._change(job.gap, "open", job.found, f"read twice so far: {job.found} ids")
+        job.gap = self._change(job.gap, "open", job.found, f"read twice so far: {job.found} trades")
 
     def _closed(self, job: Job) -> None:
+        if job.reach.first == reading.NO_IDS:
+            said = f"read twice: {job.found} trades between the two that are known"
+            self._end(job.gap, "filled", job.found, said)
+            return
         runs = _joined(job.out)
         if not runs:
             self._end(job.gap, "filled", job.found, f"read twice: {job.found} ids")
@@ -209,9 +262,12 @@ class Filler:
             self._end(job.gap, status, job.found, f"read twice: {job.found} ids; never existed: {text(runs)}")
 
     def _given_up(self, job: Job) -> None:
-        missing = sum(reach.last - reach.first + 1 for reach in job.todo)
         runs = _joined(job.out)[:RUNS_MAX]
-        said = f"{missing} ids unknown: {job.reason[:300]}" + (f"; never existed: {text(runs)}" if runs else "")
+        if job.reach.first == reading.NO_IDS:
+            missing = reading.text(job.todo[:RUNS_MAX])
+        else:
+            missing = f"{sum(reach.last - reach.first + 1 for reach in job.todo)} ids"
+        said = f"{missing} unknown: {job.reason[:300]}" + (f"; never existed: {text(runs)}" if runs else "")
         self._end(job.gap, "partial" if job.found else "unfillable", job.found, said)
 
     def _end(self, gap: Gap, status: GapStatus, filled: int, evidence: str) -> None:

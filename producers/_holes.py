@@ -13,13 +13,17 @@ LATE_MAX = time.SECOND
 
 
 def gaps(setup: Setup, channels: Container[str], now: int) -> Iterator[Gap]:
-    """Open gaps for holes that stayed open; each hole is told once. ``now`` may lie before a hole: clocks are set."""
+    """Open gaps for holes that stayed open; each hole is told once. ``now`` may lie before a hole: clocks are set.
+
+    Holes in time are told at once: nothing that comes late closes them, and some exchanges forget within seconds.
+    """
     for feed in setup.feeds.all():
         if feed.channel not in channels:
             continue
-        while feed.holes and not 0 <= now - feed.holes[0].noticed < LATE_MAX:
+        while feed.holes and (feed.holes[0].first < 0 or not 0 <= now - feed.holes[0].noticed < LATE_MAX):
             first, last, before, after, noticed, cause = feed.holes.popleft()
+            ids = (str(first), str(last), last - first + 1) if first >= 0 else (None, None, None)
             yield Gap(
-                setup.exchange, feed.symbol, before, noticed, feed.channel, str(first), str(last), before, after,
-                cause, "open", last - first + 1, 0, "", now,
+                setup.exchange, feed.symbol, before, noticed, feed.channel, *ids[:2], before, after,
+                cause, "open", ids[2], 0, "", now,
             )  # fmt: skip

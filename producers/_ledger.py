@@ -29,7 +29,7 @@ class Ledger:
     ) -> None:
         self._setup, self._outbox, self._around = setup, outbox, around
         self._cursors = Cursors(nats, setup.exchange, around.clock)
-        self._filler = Filler(exchange.history, setup, rest, outbox, around, self._changed)
+        self._filler = Filler(exchange, setup, rest, outbox, around, self._changed)
         self._loaded = False
         self._changes: dict[str, Gap] = {}
         """By key: gaps whose last state the bucket does not have yet."""

@@ -118,7 +118,8 @@ class Session(BaseSession):
             trade = self.trade(feed, at, received, number, price, quantity, side == "sell")
             if not history or at >= since:
                 events.append(trade)
-        feed.seen = max([feed.seen, *(time.micros(row[0]) for row in rows)])
+        for ts, *_ in reversed(rows):
+            feed.follow(time.micros(ts), received)
         return events
 
     def _liquidations(self, frame: wire.Frame[wire.Liquidation], received: int, _: str) -> Sequence[Event]:

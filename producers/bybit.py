@@ -29,6 +29,7 @@ from producers._exchange import (
     SubscriptionRejected,
     Topic,
 )
+from producers._feeds import Feed
 from producers._ladder import Ladder
 from producers._session import BaseSession, open_interest
 from schemas import time
@@ -115,6 +116,7 @@ class Session(BaseSession):
     # --- trades and liquidations -------------------------------------------------------------------------------
     def _trades(self, frame: Any, received: int) -> Sequence[Event]:
         events: list[Event] = []
+        seen: list[tuple[Feed, int]] = []
         for it in frame.data:
             if _OPTION.search(it.s):
                 continue
@@ -123,8 +125,11 @@ class Session(BaseSession):
             if it.S not in _SIDES:
                 raise FrameError(f"side {it.S!r}")
             at = self.at(it.T, received)
+            seen.append((feed, at))
             if not it.BT:  # a block trade never met the book
                 events.append(self.fill(feed, at, received, it.i, it.p, it.v, it.S == "Sell"))
+        for feed, at in seen:
+            feed.follow(at, received)
         return events
 
     def _liquidations(self, frame: Any, received: int) -> Sequence[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -93,9 +94,8 @@ class Session(BaseSession):
             # History from before the last trade we told is known; from its millisecond on it may fill a hole.
             if it.coin in self._live or at >= (feed.seen or received - REPLAY_MAX):
                 events.append(trade)
-        for it in them:
-            feed = self._trades[it.coin]
-            feed.seen = max(feed.seen, time.micros(it.time))
+        for it in sorted(them, key=attrgetter("time")):
+            self._trades[it.coin].follow(time.micros(it.time), received)
             self._live.add(it.coin)
         return events
 

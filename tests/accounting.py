@@ -74,13 +74,17 @@ async def of_log(
 ) -> Account:
     """The account of what the streams hold."""
     trades = await trades_of(nats, exchange, symbol)
-    gaps = [g for data in await _read(nats, "MD_GAP", f"md.gap.{exchange}.{symbol}") for g in _GAPS(data)]
-    return account(trades, gaps, number)
+    return account(trades, await gaps_of(nats, exchange, symbol), number)
 
 
 async def trades_of(nats: Client, exchange: str, symbol: str) -> list[Trade]:
     """Every trade the stream holds of a symbol, copies included."""
     return [t for data in await _read(nats, "MD_TRADE", f"md.trade.{exchange}.{symbol}") for t in _TRADES(data)]
+
+
+async def gaps_of(nats: Client, exchange: str, symbol: str) -> list[Gap]:
+    """Every state of every gap the stream holds of a symbol."""
+    return [g for data in await _read(nats, "MD_GAP", f"md.gap.{exchange}.{symbol}") for g in _GAPS(data)]
 
 
 async def _read(nats: Client, stream: str, subject: str) -> list[bytes]:
