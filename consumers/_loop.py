@@ -12,7 +12,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from consumers import _dead
+from consumers import _dead, _lost
 from consumers._batch import Batch, Sieve
 from consumers._durable import ACK_WAIT_S, Durable
 from consumers._patience import Patience, Stopped
@@ -20,11 +20,13 @@ from consumers._pull import Pull, pending, stored, stream_sequence
 from consumers._questdb import Questdb
 from consumers._sender import Refused, Writer
 from consumers._table import E, Table
-from consumers._watermark import Watermark
+from consumers._watermark import Finding, Watermark
 from schemas.settings import Settings
 
 log = structlog.get_logger()
 CHECK_EVERY_S = 10.0
+BEHIND_S = 10.0
+"""Messages older than this are read late: retention may be running over what comes behind them."""
 BEHIND_WAITS = 4
 """While the log holds more than was delivered, a batch may wait so many times longer: a commit costs QuestDB the same
 whatever it holds, and every one of them refreshes the views."""
@@ -61,6 +63,9 @@ class Loop(Generic[E]):
         self._pull = Pull(nats, table.stream, table.durable, 2 * self._rows, monotonic)
         marks = Path(settings.data_dir) / "watermarks"
         self._watermark = Watermark(marks, table.durable, table.stream, monotonic)
+        self._clock = clock
+        self._lost: list[Finding] = []
+        """What was found missing and not reported yet: until then no mark may pass it on disk."""
         self._checked = self._progressed = monotonic()
         self._held: list[Msg] = []
         self._done: asyncio.Task[None] | asyncio.Future[None] = _nothing()
@@ -83,7 +88,8 @@ class Loop(Generic[E]):
             log.info("table_stopped_holding", table=self.table.name)
         finally:
             await asyncio.wait([self._done])
-            self._watermark.save(now=True)
+            if not self._lost:
+                self._watermark.save(now=True)
             self._writer.close()
             await self._pull.close()
 
@@ -113,7 +119,14 @@ class Loop(Generic[E]):
         self._held += messages
         batch = self._sieve.sift(messages)
         await self._done
+        if self._jumped(messages[0]):
+            await self._until_done(self._inspect)
         self._done = asyncio.create_task(self._finish(batch))
+
+    def _jumped(self, message: Msg) -> bool:
+        """Whether messages that were removed unread may lie before one that is read late."""
+        ahead = stream_sequence(message) > self._watermark.mark.sequence + 1
+        return ahead and self._clock() - stored(message) > BEHIND_S * 1e6
 
     async def _finish(self, batch: Batch[E]) -> None:
         await self._until_done(lambda: self._write(batch))
@@ -159,7 +172,8 @@ class Loop(Generic[E]):
 
     async def _look_after(self) -> None:
         """Now and then, and after a reconnect: is the stream what it was, is the durable there?"""
-        self._watermark.save()
+        if not self._lost:
+            self._watermark.save()
         reconnected = self._nats.stats["reconnects"] != self._reconnects
         if self._pull.gone:
             await self._until_done(self._return)
@@ -183,12 +197,18 @@ class Loop(Generic[E]):
                 "stream_" + finding.what, stream=self.table.stream, table=self.table.name, messages=finding.messages
             )
             self.health["holes" if finding.what == "hole" else "regressed"] += 1
+            if self.table.refilled:
+                self._lost.append(finding)
             if finding.what != "hole":  # the table still has what it had, so copies may go on being dropped
                 await self._durable.restart(self._js)
                 await self._pull.renew()
         elif not durable.num_pending and not durable.num_ack_pending:
             self._watermark.advance(stream.state.last_seq)  # what is left belongs to other subjects
         self.health["lag"] = durable.num_pending or 0
+        if self._lost:
+            first = stream.state.first_seq
+            await _lost.report(self._js, self._questdb, self.table.stream, first, self._lost, self._clock())
+            self._lost.clear()
 
     def _count(self, batch: Batch[E]) -> None:
         health = self.health

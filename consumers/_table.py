@@ -57,6 +57,8 @@ class Table(Generic[E]):
     """Event → rows, where a row is not the event itself."""
     replaced: Callable[[Questdb, list[E]], Awaitable[list[msgspec.Struct]]] | None = None
     """Rows that take away what an earlier version of the events left behind."""
+    refilled: bool = False
+    """Whether producers can bring again over REST what the log lost before the table had it."""
     flush_rows_max: int = 20_000
     dead_kind: str = field(default="")
 

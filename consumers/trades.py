@@ -25,5 +25,6 @@ TABLE = Table(
     keys=("trade_id", "exchange", "symbol"),
     symbols=("exchange", "symbol"),
     problem=_problem,
+    refilled=True,
     content=lambda trade: (trade.price, trade.quantity, trade.is_buyer_maker),
 )

@@ -1,7 +1,8 @@
 """What outlives a producer, in the bucket ``cursors``: how far each symbol is complete, and its open gaps.
 
 Keys: ``<exchange>.<symbol>`` holds a mark, ``<exchange>.<symbol>.<from_id>`` a gap that somebody still has to fill,
-``<exchange>.<symbol>.t<timestamp>`` one that has no ids.
+``<exchange>.<symbol>.t<timestamp>`` one that has no ids, ``<exchange>.<symbol>.lost.<timestamp>`` one that a consumer
+found: the log had lost what its table lacked.
 """
 
 from __future__ import annotations
@@ -53,9 +54,19 @@ class Cursors:
 
     async def load(self) -> bool:
         """Read the bucket; False where that is not possible now."""
+        return await self._read(">")
+
+    async def look(self) -> list[Gap]:
+        """The gaps consumers have put there; none where they cannot be read now."""
+        self.gaps = []
+        await self._read("*.lost.*")
+        found, self.gaps = self.gaps, []
+        return found
+
+    async def _read(self, keys: str) -> bool:
         try:
             bucket = await self._nats.jetstream().key_value(BUCKET_CURSORS)
-            watcher: Any = await bucket.watch(f"{self._exchange}.>", ignore_deletes=True)
+            watcher: Any = await bucket.watch(f"{self._exchange}.{keys}", ignore_deletes=True)
             try:
                 while (entry := await watcher.updates(WATCH_S_MAX)) is not None:
                     self._learn(entry.key, entry.value or b"")
@@ -107,8 +118,3 @@ class Cursors:
             return False
         self._stored |= moved
         return True
-
-
-def key(gap: Gap) -> str:
-    """Where an open gap is kept."""
-    return f"{gap.exchange}.{gap.symbol}.{gap.from_id or f't{gap.timestamp}'}"

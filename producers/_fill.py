@@ -20,6 +20,7 @@ from producers._outbox import Outbox
 from producers._pages import Reading, agree, ranges, read, text
 from producers._rest import RestClient, RestError
 from schemas.events import Gap, GapStatus
+from schemas.names import CAUSE_RETENTION
 
 SHARE = 0.8
 """The part of the host's budget that filling may use up."""
@@ -45,7 +46,7 @@ class Job:
         self.todo = [reach]
         self.out: list[tuple[int, int]] = []
         """Runs of ids that never existed."""
-        self.ends = {gap.from_timestamp, gap.to_timestamp}
+        self.ends = {gap.from_timestamp} if gap.cause == CAUSE_RETENTION else {gap.from_timestamp, gap.to_timestamp}
         """Where ids say nothing: times of the trades known on both sides, as long as history did not show them."""
         self.found = self.attempts = self.failures = 0
         self.due = 0.0

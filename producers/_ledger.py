@@ -7,16 +7,19 @@ from typing import Any
 from nats.aio.client import Client
 
 from producers._connection import Surroundings
-from producers._cursors import Cursors, key
+from producers._cursors import Cursors
 from producers._exchange import Exchange, Setup
 from producers._feeds import Feed
 from producers._fill import Filler
 from producers._outbox import Outbox
 from producers._rest import RestClient
 from schemas.events import Gap
+from schemas.names import CAUSE_RETENTION, gap_key
 
 CHANNEL = "trades"
 LOOK_S, ABSENT_S = 0.05, 5.0
+LOST_EVERY_S = 10.0
+"""How often it is looked for gaps that consumers found: what the log lost before the tables had it."""
 SYNC_S = 2.0
 """The log acknowledges before it is on disk, up to a second before: a mark must not survive what it vouches for."""
 
@@ -34,6 +37,9 @@ class Ledger:
         self._changes: dict[str, Gap] = {}
         """By key: gaps whose last state the bucket does not have yet."""
         self._resumed: list[Gap] = []
+        self._lost: set[str] = set()
+        """Keys of gaps that consumers found, and that are being filled."""
+        self._looked = around.monotonic()
         self._known: set[str] = set()
         """Symbols an earlier life has heard."""
 
@@ -59,7 +65,7 @@ class Ledger:
         """Tell of a new gap, and begin to fill it."""
         self._outbox.add(gap)
         if gap.channel == CHANNEL:
-            self._changes[key(gap)] = gap
+            self._changes[gap_key(gap)] = gap
             self._filler.take(gap, self._native(gap.symbol))
 
     async def fill(self) -> None:
@@ -74,9 +80,21 @@ class Ledger:
                 await self.load()
                 continue
             for gap in self._resumed:
-                self._filler.take(gap, self._native(gap.symbol))
+                self._resume(gap)
             self._resumed = []
             await self._store(wait=True)
+            if self._around.monotonic() - self._looked > LOST_EVERY_S:
+                self._looked = self._around.monotonic()
+                for gap in await self._cursors.look():
+                    if gap_key(gap) not in self._lost:
+                        self._resume(gap)
+
+    def _resume(self, gap: Gap) -> None:
+        """Fill a gap that somebody else found; what a consumer found has not been told of yet."""
+        if gap.cause == CAUSE_RETENTION:
+            self._lost.add(gap_key(gap))
+            self._outbox.add(gap)
+        self._filler.take(gap, self._native(gap.symbol))
 
     async def close(self) -> None:
         """Store the last marks, once everything was sent or is on disk."""
@@ -98,7 +116,9 @@ class Ledger:
 
     def _changed(self, gap: Gap) -> None:
         self._outbox.add(gap)
-        self._changes[key(gap)] = gap
+        self._changes[gap_key(gap)] = gap
+        if gap.status != "open":
+            self._lost.discard(gap_key(gap))
 
     def _feeds(self) -> list[Feed]:
         return list(self._setup.feeds.channel(CHANNEL).values())

@@ -99,6 +99,22 @@ def signal_durable(signal: str) -> str:
     return f"redis-{signal}"
 
 
+CAUSE_RETENTION = "retention"
+"""The cause of a gap that a consumer found: the log no longer had what a table still lacked."""
+
+
+def gap_key(gap: Gap) -> str:
+    """Where the bucket ``cursors`` keeps a gap that somebody still has to fill."""
+    if gap.cause == CAUSE_RETENTION:
+        return f"{gap.exchange}.{gap.symbol}.lost.{gap.timestamp}"
+    return f"{gap.exchange}.{gap.symbol}.{gap.from_id or f't{gap.timestamp}'}"
+
+
+def bucket_subject(bucket: str, key: str) -> str:
+    """The subject by which a value is put into a bucket."""
+    return f"$KV.{bucket}.{key}"
+
+
 def event_message_id(event: Event) -> str:
     """The ``Nats-Msg-Id`` of one event: it suppresses only what is truly the same."""
     match event:

@@ -18,32 +18,21 @@ import pytest
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 
-from consumers._questdb import QuestdbRefused, QuestdbUnreachable, query
 from flowtape import bus
 from flowtape.migrate import provision
-from schemas.events import Gap, Trade
 from simulator._candles import id_at
 from simulator._faults import Active, Fault
 from simulator._market import Market
 from simulator._run import serve
 from simulator._server import Simulator
-from tests.accounting import Account, account
 from tests.conftest import Stack, started
 from tests.harness import Command, commands, eventually
+from tests.stored import stored_account
 from tests.test_whole_path import settled
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "5"))
 FAULTS_A_ROUND = 3
 PATIENCE_S = 180.0
-_TRADES = (
-    "SELECT exchange, symbol, timestamp::long, received::long, trade_id, price, quantity, value, is_buyer_maker, fills"
-    " FROM trades WHERE symbol = $1 AND timestamp >= $2::long::timestamp"
-)
-_GAPS = (
-    "SELECT exchange, symbol, timestamp::long, received::long, channel, from_id, to_id, from_timestamp::long,"
-    " to_timestamp::long, cause, status, expected, filled, evidence, updated::long, revision"
-    " FROM gaps WHERE symbol = $1 AND to_timestamp >= $2::long::timestamp"
-)
 
 
 class World:
@@ -77,16 +66,6 @@ class World:
         await eventually(fired, f"not run: {[active.fault.kind for active in asked]} fired", PATIENCE_S)
         await eventually(lambda: _over(asked), "the exchange behaves again", PATIENCE_S)
 
-    async def account(self, symbol: str) -> Account | None:
-        """What the tables hold of a symbol since the last round; None while they cannot be read."""
-        try:
-            trades = [Trade(*row) for row in await query(self.stack.questdb_pg, _TRADES, symbol, self.since[symbol])]
-            gaps = [Gap(*row) for row in await query(self.stack.questdb_pg, _GAPS, symbol, self.since[symbol])]
-        except (QuestdbUnreachable, QuestdbRefused):
-            return None
-        assert len({trade.trade_id for trade in trades}) == len(trades), "a trade is stored twice"
-        return account(trades, gaps, lambda trade: int(trade.trade_id)) if trades else None
-
     async def accounted(self) -> None:
         """Until every id that was given out by now is in the tables, and no gap is open."""
         now_ms = self.desk.now_ms()
@@ -94,7 +73,7 @@ class World:
 
         async def whole() -> bool:
             for symbol, wanted in last.items():
-                its = await self.account(symbol)
+                its = await stored_account(self.stack, symbol, self.since[symbol])
                 if its is None or its.last < wanted or not its.complete:
                     return False
             return True
@@ -102,7 +81,7 @@ class World:
         try:
             await eventually(whole, "every id is stored once and no gap is open", PATIENCE_S)
         except AssertionError as error:
-            its = {symbol: await self.account(symbol) for symbol in last}
+            its = {symbol: await stored_account(self.stack, symbol, self.since[symbol]) for symbol in last}
             told = {s: a and (a.first, a.last, a.unaccounted, a.named, a.gaps) for s, a in its.items()}
             raise AssertionError(f"wanted {last}: {told}") from error
         self.since = dict.fromkeys(last, now_ms * 1000)

@@ -7,6 +7,7 @@ not. ``docs/testing.md`` lists them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from consumers import _loop
 from consumers._questdb import QuestdbUnreachable
@@ -260,10 +262,11 @@ async def test_a_message_that_counts_as_stored_before_the_log_answered_is_caught
         server.freeze()  # it takes what is sent, and answers nothing
         for number in (2, 3, 4):
             box.add(trade(number))
-        await until(lambda: not box._lanes.waiting)
+        await until(lambda: not box._lanes.waiting and not nats.pending_data_size)  # gone from here, for good
         server.kill()
         server.start()
         await until(lambda: nats.is_connected and nats.stats["reconnects"])
+        await _there_again(nats)
         box.add(trade(5))
         await until(lambda: box.idle)
         box.stop()
@@ -272,7 +275,18 @@ async def test_a_message_that_counts_as_stored_before_the_log_answered_is_caught
         await nats.flush()
         its = await of_log(nats, "binance", "BTC-USDT")
         await nats.close()
+    assert (its.first, its.last) == (1, 5)
     assert its.unaccounted == ({2, 3, 4} if planted else set())
+
+
+async def _there_again(nats: Client) -> None:
+    """Until a server that was killed has its streams again."""
+    for _ in range(600):
+        with contextlib.suppress(NatsError, TimeoutError):
+            await nats.jetstream().stream_info("MD_TRADE")
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("not run: the stream did not come back")
 
 
 def _ack_first(patch: pytest.MonkeyPatch) -> None:

@@ -8,34 +8,15 @@ import time
 
 from nats.js.errors import KeyNotFoundError
 
-from consumers._questdb import query
 from flowtape import bus
 from flowtape.migrate import provision
-from schemas.events import Gap, Trade
 from simulator._faults import Fault
 from simulator._market import Market
 from simulator._run import serve
-from tests.accounting import Account, account
+from tests.accounting import Account
 from tests.conftest import Stack
 from tests.harness import Command, commands, eventually
-
-_TRADES = (
-    "SELECT exchange, symbol, timestamp::long, received::long, trade_id, price, quantity, value, is_buyer_maker, fills"
-    " FROM trades WHERE symbol = $1"
-)
-_GAPS = (
-    "SELECT exchange, symbol, timestamp::long, received::long, channel, from_id, to_id, from_timestamp::long,"
-    " to_timestamp::long, cause, status, expected, filled, evidence, updated::long, revision"
-    " FROM gaps WHERE symbol = $1"
-)
-
-
-async def _account(stack: Stack, symbol: str) -> Account | None:
-    """The account of what the tables hold; a trade stored twice fails."""
-    trades = [Trade(*row) for row in await query(stack.questdb_pg, _TRADES, symbol)]
-    assert len({trade.trade_id for trade in trades}) == len(trades), "a trade is stored twice"
-    gaps = [Gap(*row) for row in await query(stack.questdb_pg, _GAPS, symbol)]
-    return account(trades, gaps, lambda trade: int(trade.trade_id)) if trades else None
+from tests.stored import stored_account
 
 
 async def test_producers_killed_and_started_again_leave_every_id_stored_once(own_stack: Stack) -> None:
@@ -73,7 +54,7 @@ async def test_producers_killed_and_started_again_leave_every_id_stored_once(own
             skipped = simulator.fault(Fault(kind="skip", exchange="binance", count=25))
 
             async def accounted() -> list[Account] | None:
-                found = [its for symbol in symbols if (its := await _account(own_stack, symbol)) is not None]
+                found = [its for symbol in symbols if (its := await stored_account(own_stack, symbol)) is not None]
                 restarts = sum(gap.cause == "restart" for its in found for gap in its.gaps)
                 whole = all(its.complete for its in found) and restarts >= 3 and skipped.fired == 25
                 return found if whole and len(found) == len(symbols) else None
@@ -81,7 +62,7 @@ async def test_producers_killed_and_started_again_leave_every_id_stored_once(own
             try:
                 accounts = await eventually(accounted, "every id is stored once and no gap is open", 90)
             except AssertionError as error:
-                last = [await _account(own_stack, symbol) for symbol in symbols]
+                last = [await stored_account(own_stack, symbol) for symbol in symbols]
                 found = [its and (its.unaccounted, its.named, its.gaps) for its in last]
                 raise AssertionError(f"skipped {skipped.fired}: {found}") from error
             assert all(not its.unaccounted and not its.nonexistent for its in accounts)

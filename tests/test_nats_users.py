@@ -29,7 +29,8 @@ DENIED = {
     ],
     "consumer": [
         "md.trade.binance.BTC-USDT", "sig.footprint.binance.BTC-USDT.1m", "$KV.instruments.binance.BTC-USDT",
-        "$JS.API.STREAM.DELETE.MD_TRADE", "$JS.API.STREAM.PURGE.MD_TRADE", "$JS.API.STREAM.UPDATE.MD_TRADE",
+        "$KV.cursors.binance.BTC-USDT", "$JS.API.STREAM.DELETE.MD_TRADE", "$JS.API.STREAM.PURGE.MD_TRADE",
+        "$JS.API.STREAM.UPDATE.MD_TRADE",
     ],
     "signal": [
         "md.trade.binance.BTC-USDT", "md.dead.trade.binance", "$JS.API.STREAM.DELETE.MD_TRADE",

@@ -1,0 +1,29 @@
+"""The account of what the tables hold."""
+
+from __future__ import annotations
+
+from consumers._questdb import QuestdbRefused, QuestdbUnreachable, query
+from schemas.events import Gap, Trade
+from tests.accounting import Account, account
+from tests.conftest import Stack
+
+_TRADES = (
+    "SELECT exchange, symbol, timestamp::long, received::long, trade_id, price, quantity, value, is_buyer_maker, fills"
+    " FROM trades WHERE symbol = $1 AND timestamp >= $2::long::timestamp"
+)
+_GAPS = (
+    "SELECT exchange, symbol, timestamp::long, received::long, channel, from_id, to_id, from_timestamp::long,"
+    " to_timestamp::long, cause, status, expected, filled, evidence, updated::long, revision"
+    " FROM gaps WHERE symbol = $1 AND to_timestamp >= $2::long::timestamp"
+)
+
+
+async def stored_account(stack: Stack, symbol: str, since: int = 0) -> Account | None:
+    """Of a symbol's ids since a time (µs); None while the tables are empty or away. A trade stored twice fails."""
+    try:
+        trades = [Trade(*row) for row in await query(stack.questdb_pg, _TRADES, symbol, since)]
+        gaps = [Gap(*row) for row in await query(stack.questdb_pg, _GAPS, symbol, since)]
+    except (QuestdbUnreachable, QuestdbRefused):
+        return None
+    assert len({trade.trade_id for trade in trades}) == len(trades), "a trade is stored twice"
+    return account(trades, gaps, lambda trade: int(trade.trade_id)) if trades else None
