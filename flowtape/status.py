@@ -119,6 +119,8 @@ async def _cache(settings: Settings, now: int, problems: list[str]) -> dict[str,
             worker = msgspec.json.decode(beat)
             worker["age_s"] = round((now - worker["as_of"]) / 1e6, 1)
             workers[str(name)] = worker
+            for url, why in worker.get("alarms", {}).items():
+                problems.append(f"{name!s}: nothing comes over {url}: {why}")
             if worker["age_s"] > HEARTBEAT_AGE_S_MAX:
                 problems.append(f"{name!s} was last heard {worker['age_s']:.0f} s ago")
         async for key in cache.scan_iter("footprint:*", count=1000):

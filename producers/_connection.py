@@ -24,6 +24,10 @@ STABLE_S = 30.0
 CHECK_S = 1.0
 PONG_S_MAX = 45.0
 MUTE_MAX = 5
+VAIN_MAX = 2
+"""So many connections in a row that brought nothing, or stayed silent: the next one goes to another endpoint."""
+FORGET_S = 120.0
+"""A connection that has delivered for so long makes up for those before it."""
 OVERLAP_S_MAX = 10.0
 """A connection that is replaced as planned is kept for so long beside its successor."""
 T = TypeVar("T")
@@ -72,6 +76,16 @@ def backoff_s(attempt: int, rng: random.Random, most_s: float = BACKOFF_S_MAX) -
     return float(min(most_s, BACKOFF_S_FIRST * 2.0 ** min(attempt - 1, 16)) * rng.uniform(0.5, 1.0))
 
 
+def alternates(exchange: Exchange, url: str) -> list[str]:
+    """The other endpoints of a socket, with its own path."""
+    return [
+        other + url.removeprefix(known)
+        for known, others in exchange.alternates.items()
+        if url.startswith(known)
+        for other in others
+    ]
+
+
 def batches(topics: Sequence[str], limits: Limits) -> Iterator[list[str]]:
     """Topics as the exchange takes them in one request."""
     groups: dict[str, list[str]] = {}
@@ -87,9 +101,12 @@ class Connection:
 
     def __init__(
         self, exchange: Exchange, setup: Setup, url: str, topics: dict[str, tuple[Feed, float]], sink: Sink,
-        around: Surroundings, delay_s: float = 0.0,
+        around: Surroundings, delay_s: float = 0.0, others: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self._exchange, self._setup, self._url, self._topics = exchange, setup, url, topics
+        self._exchange, self._setup, self._topics = exchange, setup, topics
+        self._urls = [url, *others]
+        self._url = url
+        self._vain, self._renewal = 0, ""
         self._sink, self._around, self._delay_s = sink, around, delay_s
         self._mute = 0
         self._rejections: list[SubscriptionRejected] = []
@@ -98,8 +115,10 @@ class Connection:
         self._dropped: list[str] = []
         self.latest = 0
         """Latest exchange time seen on any of its sockets, µs."""
-        self.state: dict[str, Any] = {"url": url, "topics": len(topics), "connected": 0, "reconnects": 0,
-                                      "bad_frames": 0, "reason": "", "rejected": [], "silent": {}}  # fmt: skip
+        self.state: dict[str, Any] = {
+            "url": url, "topics": len(topics), "connected": 0, "reconnects": 0, "bad_frames": 0, "reason": "",
+            "rejected": [], "silent": {}, "alarm": "",
+        }  # fmt: skip
 
     async def run(self) -> None:
         """Connect and reconnect until told to stop."""
@@ -111,6 +130,8 @@ class Connection:
                 reason, planned = await self._live()
             except (OSError, TimeoutError) as error:
                 reason, planned = f"{type(error).__name__}: {error}", False
+                self._vain += 1
+            self._turn(reason)
             self.state.update(connected=0, reason=reason)
             if self._around.stop.is_set():
                 break
@@ -121,6 +142,22 @@ class Connection:
             log.warning("reconnecting", url=self._url, reason=reason, attempt=attempt, pause_s=round(pause_s, 2))
             await self._around.pause(pause_s)
         self._retire(0.0)
+
+    def _turn(self, reason: str) -> None:
+        """Go to the next endpoint when this one was tried in vain; when all were, say so until something comes."""
+        if self._vain and self._vain % VAIN_MAX == 0 and len(self._urls) > 1:
+            self._urls.append(self._urls.pop(0))
+            log.warning("other_endpoint", url=self._urls[0], instead_of=self._url, reason=reason)
+            self._url = self.state["url"] = self._urls[0]
+        if self._vain >= VAIN_MAX * len(self._urls):
+            self.state["alarm"] = reason
+            log.error("stream_dead", url=self._url, topics=len(self._topics), reason=reason, connections=self._vain)
+
+    def renew(self, feed: Feed, reason: str) -> None:
+        """Give the socket up if it is the one this feed comes over: it was proven to leave something out."""
+        if any(its is feed for its, _ in self._topics.values()):
+            self._renewal = reason
+            self._wake.set()
 
     def drop(self, natives: Container[str]) -> None:
         """Give up the topics of these symbols, in the exchange's spelling."""
@@ -141,6 +178,7 @@ class Connection:
             await self._subscribe(link, session, list(self._topics))
             log.info("connected", url=self._url, topics=len(self._topics))
             reason, keep = await self._watch(link, session, freshness)
+            self._vain += freshness.expects and not freshness.heard and not keep
         finally:
             if not keep:
                 for feed, _ in self._topics.values():
@@ -200,8 +238,12 @@ class Connection:
                 return reason
             stale, why = freshness.check(now)
             self.state["silent"] = freshness.silent(now)
-            if why:
+            if why := why or self._renewal:
+                self._vain, self._renewal = self._vain + freshness.heard, ""
                 return why, False
+            if not stale and freshness.heard:
+                self.state["alarm"] = ""
+                self._vain = self._vain if now - opened < FORGET_S else 0
             broken = [topic for topic in session.broken if topic in self._topics]
             session.broken.clear()
             await self._again(link, session, [*stale, *(topic for topic in broken if topic not in stale)])
@@ -245,6 +287,8 @@ class Connection:
     async def _again(self, link: Link, session: Session, topics: list[str]) -> None:
         if topics:
             log.warning("resubscribing", url=self._url, topics=topics[:10], count=len(topics))
+            for topic in topics:
+                self._topics[topic][0].interrupt("silence")
             for batch in batches(topics, self._exchange.limits):
                 link.send(session.unsubscribe(batch))
                 await self._around.pause(1.0 / self._exchange.limits.requests_per_s)

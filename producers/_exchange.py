@@ -276,6 +276,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange's spelling of a canonical symbol, by rule."""
     volumes: Callable[[bytes], Mapping[str, float]] = lambda _: {}
     limits: Limits = Limits()
+    alternates: Mapping[str, Sequence[str]] = {}
+    """Other sockets that serve the same, by the beginning of a socket's URL: asked where that one stays silent."""
     history: History | None = None
     """Trades by dense id; None where the venue has none."""
     recent: Recent | None = None

@@ -7,6 +7,7 @@ live goes first in the host's budget.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,6 +74,10 @@ class Filler:
     def open(self) -> int:
         """Gaps that wait or are being filled."""
         return len(self._jobs) + len(self._running)
+
+    def symbols(self) -> dict[str, int]:
+        """Open gaps by symbol, where there are any."""
+        return dict(Counter(job.gap.symbol for job in [*self._jobs, *self._running.values()]))
 
     def take(self, gap: Gap, native: str | None) -> None:
         """Fill a gap, or say at once that this cannot be done."""

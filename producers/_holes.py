@@ -22,8 +22,8 @@ def gaps(setup: Setup, channels: Container[str], now: int) -> Iterator[Gap]:
             continue
         while feed.holes and (feed.holes[0].first < 0 or not 0 <= now - feed.holes[0].noticed < LATE_MAX):
             first, last, before, after, noticed, cause = feed.holes.popleft()
-            ids = (str(first), str(last), last - first + 1) if first >= 0 else (None, None, None)
+            from_id, to_id, expected = (str(first), str(last), last - first + 1) if first >= 0 else (None, None, None)
             yield Gap(
-                setup.exchange, feed.symbol, before, noticed, feed.channel, *ids[:2], before, after,
-                cause, "open", ids[2], 0, "", now,
+                setup.exchange, feed.symbol, before, noticed, feed.channel, from_id, to_id, before, after,
+                cause, "open", expected, 0, "", now,
             )  # fmt: skip

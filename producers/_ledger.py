@@ -20,6 +20,7 @@ CHANNEL = "trades"
 LOOK_S, ABSENT_S = 0.05, 5.0
 LOST_EVERY_S = 10.0
 """How often it is looked for gaps that consumers found: what the log lost before the tables had it."""
+LOST_MAX = 10_000
 SYNC_S = 2.0
 """The log acknowledges before it is on disk, up to a second before: a mark must not survive what it vouches for."""
 
@@ -37,8 +38,8 @@ class Ledger:
         self._changes: dict[str, Gap] = {}
         """By key: gaps whose last state the bucket does not have yet."""
         self._resumed: list[Gap] = []
-        self._lost: set[str] = set()
-        """Keys of gaps that consumers found, and that are being filled."""
+        self._lost: set[tuple[str, int]] = set()
+        """Gaps that consumers found and that were taken up: key, and when it was put there."""
         self._looked = around.monotonic()
         self._known: set[str] = set()
         """Symbols an earlier life has heard."""
@@ -86,13 +87,15 @@ class Ledger:
             if self._around.monotonic() - self._looked > LOST_EVERY_S:
                 self._looked = self._around.monotonic()
                 for gap in await self._cursors.look():
-                    if gap_key(gap) not in self._lost:
+                    if (gap_key(gap), gap.received) not in self._lost:
                         self._resume(gap)
 
     def _resume(self, gap: Gap) -> None:
         """Fill a gap that somebody else found; what a consumer found has not been told of yet."""
         if gap.cause == CAUSE_RETENTION:
-            self._lost.add(gap_key(gap))
+            if len(self._lost) >= LOST_MAX:
+                self._lost.clear()  # at worst one of them is filled twice
+            self._lost.add((gap_key(gap), gap.received))
             self._outbox.add(gap)
         self._filler.take(gap, self._native(gap.symbol))
 
@@ -117,8 +120,6 @@ class Ledger:
     def _changed(self, gap: Gap) -> None:
         self._outbox.add(gap)
         self._changes[gap_key(gap)] = gap
-        if gap.status != "open":
-            self._lost.discard(gap_key(gap))
 
     def _feeds(self) -> list[Feed]:
         return list(self._setup.feeds.channel(CHANNEL).values())
@@ -127,5 +128,5 @@ class Ledger:
         return next((feed.native for feed in self._feeds() if feed.symbol == symbol), None)
 
     def health(self) -> dict[str, Any]:
-        """Counters and gauges."""
-        return self._filler.counts | {"open": self._filler.open}
+        """Counters and gauges; ``symbols``: open gaps by symbol."""
+        return self._filler.counts | {"open": self._filler.open, "symbols": self._filler.symbols()}

@@ -12,7 +12,8 @@ import structlog
 from nats.aio.client import Client
 
 from producers._claim import claim
-from producers._connection import Connection, Surroundings, backoff_s
+from producers._connection import Connection, Surroundings, alternates, backoff_s
+from producers._evidence import Evidence
 from producers._exchange import Channel, Options, Setup, directory, load
 from producers._feeds import Feed, Feeds
 from producers._first import FirstTrades
@@ -82,6 +83,10 @@ class Worker:
                 self._channels, self._setup, nats, self._rest, self._outbox, revisions, around,
                 natives=lambda: self._natives, connected=self._connected, back_us=settings.klines.backfill,
             )  # fmt: skip
+        recent = self._declared.recent if follows else None
+        self._evidence = (
+            Evidence(recent, self._setup, self._rest, around, self._renew) if recent is not None else None
+        )  # fmt: skip
         self._natives: list[str] = []
         self._connections: list[Connection] = []
         self._polls: list[Polling] = []
@@ -110,6 +115,8 @@ class Worker:
                     if self._first is not None:
                         tasks.create_task(self._around.heed(self._first.run()))
                     tasks.create_task(self._refresh(tasks))
+                    if self._evidence is not None:
+                        tasks.create_task(self._evidence.run())
                 tasks.create_task(self._tick())
                 for word, channel in self._channels.items():
                     self._poll(word, channel, tasks)
@@ -201,9 +208,16 @@ class Worker:
             for start in range(0, len(names), size):
                 part = {name: topics[name] for name in names[start : start + size]}
                 delay_s = len(self._connections) / self._declared.limits.connects_per_s
-                connection = Connection(self._declared, self._setup, url, part, self._sink, self._around, delay_s)
+                connection = Connection(
+                    self._declared, self._setup, url, part, self._sink, self._around, delay_s,
+                    others=[] if self._its.ws_url else alternates(self._declared, url),
+                )  # fmt: skip
                 self._connections.append(connection)
                 tasks.create_task(connection.run())
+
+    def _renew(self, feed: Feed, reason: str) -> None:
+        for connection in self._connections:
+            connection.renew(feed, reason)
 
     def _wanted(self, ranks: dict[str, float]) -> list[str]:
         """The exchange's own spelling of what is configured. Raises ConfigError where nothing of it exists."""
@@ -278,6 +292,8 @@ class Worker:
             reconnects=sum(state["reconnects"] for state in states),
             bad_frames=sum(state["bad_frames"] for state in states),
             rejected=[topic for state in states for topic in state["rejected"]][:20],
+            alarms={state["url"]: state["alarm"] for state in states if state["alarm"]},
+            evidence=self._evidence.health() if self._evidence is not None else {},
             silent={topic: s for state in states for topic, s in state["silent"].items()},
             gaps=self._ledger.health() if self._ledger is not None else {},
             backfill=its.summary() if (its := self._slow or self._first) is not None else "",

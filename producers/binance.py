@@ -282,6 +282,7 @@ _FUNDING_INFO = Poll(requests=_funding_info_requests, parse=_funding_info, every
 
 _BINANCE = Exchange(
     id="binance",
+    alternates={"wss://stream.binance.com:9443": ("wss://stream.binance.com:443", "wss://data-stream.binance.vision")},
     session=partial(Session, unit="trade"),
     channels={
         "trades": Channel(topics=partial(_topic, url=_spot, name="trade"), silence_s_max=600.0),

@@ -260,6 +260,7 @@ def _kline_topics(native: str, options: Options) -> Sequence[Topic]:
 EXCHANGES = (
     Exchange(
         id="deribit",
+        alternates={"wss://www.deribit.com": ("wss://streams.deribit.com",)},
         session=Session,
         channels={
             "trades": _topic("trades.{}.100ms", 1800.0),

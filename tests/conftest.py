@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,15 @@ class Stack:
         return servers.running(self.data_dir)[name].pid
 
     def start(self) -> None:
-        """Start again what was killed, on the same ports."""
-        servers.start(self.settings)
+        """Start again what was killed, on the same ports; one that somebody took meanwhile is waited for."""
+        for tries_left in range(4, -1, -1):
+            try:
+                servers.start(self.settings)
+                return
+            except servers.ServerError:
+                if not tries_left:
+                    raise
+                time.sleep(2.0)
 
 
 def stack_settings(data_dir: Path, text: str = "") -> Settings:

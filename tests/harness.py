@@ -68,7 +68,7 @@ class Command:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(timeout=30)
+            return self.process.wait(timeout=120)  # generous: the machine may be busy
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -26,6 +26,7 @@ from simulator._market import Market
 from simulator._run import serve
 from simulator._server import Simulator
 from tests.conftest import Stack, started
+from tests.corrected import differences
 from tests.harness import Command, commands, eventually
 from tests.stored import stored_account
 from tests.test_whole_path import settled
@@ -174,3 +175,13 @@ async def test_rounds_of_faults_in_any_order_leave_no_id_unaccounted_and_count_e
         for name in ("one producer", "other producer"):
             assert it.workers[name].stop() == 0
         await settled(it.stack, seconds=PATIENCE_S)
+
+        async def corrected() -> bool:
+            wrong[:] = await differences(it.stack)
+            return not wrong
+
+        wrong: list[str] = []
+        try:
+            await eventually(corrected, "candles, footprints, CVD and profiles are those of the trades", PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{len(wrong)} differences: {wrong[:10]}") from error

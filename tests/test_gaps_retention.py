@@ -37,8 +37,8 @@ async def test_what_the_log_lost_while_questdb_was_away_is_filled_again(
     nats = await bus.connect(own_stack.settings, "admin")
     await migrate(own_stack.settings, nats)
     jetstream = nats.jetstream()
-    config = (await jetstream.stream_info(STREAM)).config
-    await jetstream.update_stream(config.evolve(max_msgs=HELD, duplicate_window=1.0))
+    config = (await jetstream.stream_info(STREAM)).config.evolve(duplicate_window=1.0)
+    await jetstream.update_stream(config.evolve(max_msgs=HELD))
     async with serve(Market(11, 2, 200.0)) as (simulator, port):
         desk = simulator.hubs["binance"].desk
         symbols = [tape.listing.canonical for tape in desk.tapes.values()]
@@ -63,6 +63,7 @@ async def test_what_the_log_lost_while_questdb_was_away_is_filled_again(
                     return (await jetstream.stream_info(STREAM)).state.first_seq > floor + 100
 
                 await until(overrun, "not run: the log still holds what the table lacks")
+                await jetstream.update_stream(config)  # what is brought again finds room
                 await asyncio.to_thread(stack.start)
                 lost_until = {tape.listing.canonical: id_at(tape, desk.now_ms()) for tape in desk.tapes.values()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,34 @@ async def test_an_announced_shutdown_opens_the_new_connection_before_the_old_one
     async with script.serving(), connected(script, transport) as (connection, sink):
         await until(lambda: sink.ids() == [1, 2] and connection.state["reconnects"])
     assert script.open_max == 2
+
+
+async def test_a_connection_is_replaced_before_its_time_is_over_new_one_first_and_nothing_is_missed(
+    transport: str,
+) -> None:
+    began = time.monotonic()
+
+    async def market(socket: ServerConnection, script: Script) -> None:
+        """What trades goes to whoever listens at that moment."""
+        await script.request(socket)
+        sent = int((time.monotonic() - began) * 200)
+        while True:
+            now = int((time.monotonic() - began) * 200)
+            for number in range(sent, now):
+                await socket.send(frame(number))
+            sent = now
+            await asyncio.sleep(0.005)
+
+    script = Script(market)
+    async with script.serving(), connected(script, transport, lifetime_s=60.0) as (connection, sink):
+        await until(lambda: connection.state["reconnects"] >= 2)
+        reached = max(sink.ids())
+        await until(lambda: max(sink.ids()) > reached + 20)
+        assert connection.state["reason"] == "planned, before the exchange cuts it"
+    ids = set(sink.ids())
+    assert script.open_max == 2
+    assert len(sink.ids()) > len(ids), "not run: the sockets did not overlap"
+    assert ids == set(range(min(ids), max(ids) + 1))
 
 
 async def test_refused_connections_are_retried_for_ever_with_a_growing_capped_pause(transport: str) -> None:
