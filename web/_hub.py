@@ -99,8 +99,10 @@ class Hub:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_WAKE, *self._watchers)
-                    self._pubsub = pubsub
+                    await pubsub.subscribe(_WAKE)
+                    self._pubsub = pubsub  # from here on a new key subscribes itself
+                    if self._watchers:
+                        await pubsub.subscribe(*self._watchers)
                     self._dirty.update(self._watchers)
                     self._wake.set()
                     while True:
