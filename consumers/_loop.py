@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from consumers import _dead, _lost
 from consumers._batch import Batch, Sieve
 from consumers._durable import ACK_WAIT_S, Durable
+from consumers._latency import Latencies
 from consumers._patience import Patience, Stopped
 from consumers._pull import Pull, pending, stored, stream_sequence
 from consumers._questdb import Questdb
@@ -72,7 +73,9 @@ class Loop(Generic[E]):
         self._reconnects = -1
         self._patience = Patience(table.name, stop, health)
         self.health = health
+        self._latencies = Latencies(table.event, clock)
         health.update(rows=0, duplicates=0, conflicts=0, expired=0, dead=0, lag=0, holes=0, regressed=0, held="")
+        health["latency"] = self._latencies.told
 
     async def run(self) -> None:
         """Runs until ``stop``; servers that are away are waited for."""
@@ -129,7 +132,10 @@ class Loop(Generic[E]):
         return ahead and self._clock() - stored(message) > BEHIND_S * 1e6
 
     async def _finish(self, batch: Batch[E]) -> None:
+        began = self._monotonic()
         await self._until_done(lambda: self._write(batch))
+        self._latencies.flushed(self._monotonic() - began)
+        self._latencies.sample(batch)
         await self._until_done(lambda: _dead.send(self._js, batch.dead, self._nats.max_payload))
         await self._pull.ack(batch.messages)
         del self._held[: len(batch.messages)]

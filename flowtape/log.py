@@ -59,9 +59,9 @@ class Repeats:
         return event
 
 
-def configure(worker: str, *, human: bool | None = None, level: int = logging.INFO) -> None:
-    """Log to stderr as ``worker``; human-readable on a terminal unless told otherwise."""
-    human = sys.stderr.isatty() if human is None else human
+def configure(worker: str, form: str = "auto", *, level: int = logging.INFO) -> None:
+    """Log to stderr as ``worker``; ``form`` is ``json``, ``human``, or ``auto``: human on a terminal."""
+    human = sys.stderr.isatty() if form == "auto" else form == "human"
     logging.getLogger("nats").setLevel(logging.CRITICAL)  # told by our own error callback, in our own form
     render: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     structlog.configure(

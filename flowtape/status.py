@@ -23,7 +23,7 @@ from schemas.settings import Settings
 
 HEARTBEAT_AGE_S_MAX = 10.0
 KEYS_MAX = 100_000
-_NOT_SHOWN = ("pid", "started", "as_of", "age_s", "exchange", "exchange_time", "state")
+_NOT_SHOWN = ("pid", "started", "as_of", "cpu_s", "memory_bytes", "age_s", "exchange", "exchange_time", "state")
 
 
 async def collect(settings: Settings) -> dict[str, Any]:

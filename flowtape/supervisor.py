@@ -36,7 +36,7 @@ PAGE_S_MAX = 15.0
 
 def supervise(settings: Settings, *, demo: bool, seconds: float | None, config: Path | None) -> int:
     """Run everything until a signal comes or ``seconds`` are over. 0, or 130 after Ctrl-C."""
-    log.configure("up")
+    log.configure("up", settings.log.format)
     data_dir = Path(settings.data_dir)
     with _only_one(data_dir):
         end_leftovers(data_dir)

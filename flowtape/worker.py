@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import redis.asyncio as aioredis
 import structlog
 from nats.aio.client import Client
@@ -29,7 +30,7 @@ Work = Callable[[Client, aioredis.Redis, asyncio.Event, dict[str, Any]], Awaitab
 
 def run(settings: Settings, role: str, name: str, work: Work) -> int:
     """Run ``work`` until it ends or a signal comes; the exit code (0, or 130 after Ctrl-C)."""
-    log.configure(name)
+    log.configure(name, settings.log.format)
     if absent := servers.missing(settings):
         raise servers.ServerError(absent[0], "not started here; run `flowtape servers start` or `flowtape up`")
     Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
@@ -85,9 +86,10 @@ async def _run(settings: Settings, role: str, name: str, work: Work) -> int:
 
 
 async def _heartbeat(cache: aioredis.Redis, name: str, health: dict[str, Any]) -> None:
-    started = time.time_ns() // 1000
+    started, process = time.time_ns() // 1000, psutil.Process()
     while True:
-        beat = {"pid": os.getpid(), "started": started, "as_of": time.time_ns() // 1000, **health}
+        cost = {"cpu_s": round(time.process_time(), 3), "memory_bytes": process.memory_info().rss}
+        beat = {"pid": process.pid, "started": started, "as_of": time.time_ns() // 1000, **cost, **health}
         try:
             await cache.hset(KEY_HEALTH, name, msgspec.json.encode(beat).decode())
         except (RedisError, OSError) as error:

@@ -35,6 +35,8 @@ class Budget:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{re.sub('[^A-Za-z0-9.-]', '_', host)}.json"
         self._weight_max, self._window_s, self._clock = max(1, int(weight_max * SHARE)), window_s, clock
+        self.used = 0.0
+        """Share of the window's budget that was gone, by all processes, when we last asked."""
 
     def take(self, weight: int, *, share: float = 1.0) -> float:
         """Spend ``weight``; returns 0, or the seconds after which to ask again.
@@ -51,6 +53,7 @@ class Budget:
             if state.used and state.used + weight > self._weight_max * share:
                 return (window + 1) * self._window_s - now
             state.used += weight
+            self.used = state.used / self._weight_max
         return 0.0
 
     def ban(self, seconds: float) -> None:

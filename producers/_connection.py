@@ -86,6 +86,14 @@ def alternates(exchange: Exchange, url: str) -> list[str]:
     ]
 
 
+def cause_of(reason: str) -> str:
+    """One of a few words for why a connection had to end."""
+    for begins, word in (("half open", "half_open"), ("nothing came", "mute")):
+        if reason.startswith(begins):
+            return word
+    return "silent" if reason.endswith("silent") else "closed"
+
+
 def batches(topics: Sequence[str], limits: Limits) -> Iterator[list[str]]:
     """Topics as the exchange takes them in one request."""
     groups: dict[str, list[str]] = {}
@@ -116,8 +124,8 @@ class Connection:
         self.latest = 0
         """Latest exchange time seen on any of its sockets, µs."""
         self.state: dict[str, Any] = {
-            "url": url, "topics": len(topics), "connected": 0, "reconnects": 0, "bad_frames": 0, "reason": "",
-            "rejected": [], "silent": {}, "alarm": "",
+            "url": url, "topics": len(topics), "connected": 0, "reconnects": 0, "causes": {}, "bad_frames": 0,
+            "reason": "", "rejected": [], "silent": {}, "alarm": "",
         }  # fmt: skip
 
     async def run(self) -> None:
@@ -129,8 +137,10 @@ class Connection:
             try:
                 reason, planned = await self._live()
             except (OSError, TimeoutError) as error:
-                reason, planned = f"{type(error).__name__}: {error}", False
+                reason, planned, cause = f"{type(error).__name__}: {error}", False, "network"
                 self._vain += 1
+            else:
+                cause = "planned" if planned else cause_of(reason)
             self._turn(reason)
             self.state.update(connected=0, reason=reason)
             if self._around.stop.is_set():
@@ -139,6 +149,7 @@ class Connection:
             attempt = 1 if stable else attempt + 1
             pause_s = 0.0 if planned and stable else backoff_s(attempt, self._around.rng)
             self.state["reconnects"] += 1
+            self.state["causes"][cause] = self.state["causes"].get(cause, 0) + 1
             log.warning("reconnecting", url=self._url, reason=reason, attempt=attempt, pause_s=round(pause_s, 2))
             await self._around.pause(pause_s)
         self._retire(0.0)

@@ -10,7 +10,7 @@ from operator import attrgetter
 import msgspec
 
 from schemas import names
-from schemas.events import Event, Kline, Trade
+from schemas.events import Event, Kline, Trade, kind
 
 EVENTS_MAX = 500
 BYTES_MAX = 256_000
@@ -58,18 +58,22 @@ class Lanes:
 
     def add(self, event: Event) -> None:
         """Put an event (not a ``Clock``) at the end of its lane."""
-        kind = type(event)
-        key: str = event.symbol + event.interval if kind is Kline else event.symbol  # type: ignore[union-attr]  # no Clock
+        its = type(event)
+        key: str = event.symbol + event.interval if its is Kline else event.symbol  # type: ignore[union-attr]  # no Clock
         try:
-            lane = self._tables[kind][key]
+            lane = self._tables[its][key]
         except KeyError:
             lane = _Lane(names.event_subject(event), event.exchange, event.symbol)  # type: ignore[union-attr]  # no Clock
-            self._tables.setdefault(kind, {})[key] = lane
+            self._tables.setdefault(its, {})[key] = lane
         if not lane.dirty:
             lane.dirty = True
             self._dirty.append(lane)
         lane.events.append(event)
         self.waiting += 1
+
+    def taken(self) -> dict[str, int]:
+        """Events that have left, by kind."""
+        return {kind(event): sum(lane.taken for lane in its.values()) for event, its in self._tables.items()}
 
     def fence(self) -> Callable[[], bool]:
         """Whether everything that waits now has left."""

@@ -128,8 +128,11 @@ class Outbox:
 
     def health(self) -> dict[str, Any]:
         """Counters and gauges."""
+        kinds = self._lanes.taken()
+        for kind, count in self._bulk.taken().items():
+            kinds[kind] = kinds.get(kind, 0) + count
         return self.counts | {
-            "waiting": self._lanes.waiting + self._bulk.waiting, "in_flight": len(self._flying),
+            "kinds": kinds, "waiting": self._lanes.waiting + self._bulk.waiting, "in_flight": len(self._flying),
             "spool_bytes": self._spool.bytes, "connected": int(self._nats.is_connected),
         }  # fmt: skip
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -43,6 +45,12 @@ class RestClient:
         self._budgets: dict[str, Budget] = {}
         self._client: aiohttp.ClientSession | None = None
         self.counts = {"requests": 0, "errors": 0, "banned": 0}
+        self._clock_offset_ms: int | None = None
+
+    def health(self) -> dict[str, Any]:
+        """Counters, the share of the budget used, and how far our clock is ahead of the exchange's (to a second)."""
+        used = max((budget.used for budget in self._budgets.values()), default=0.0)
+        return self.counts | {"budget_used": round(used, 4), "clock_offset_ms": self._clock_offset_ms}
 
     async def get(self, request: Request, *, share: float = 1.0) -> bytes:
         """The body of an answer; ``share`` of the budget is what it may use up. Raises RestError."""
@@ -77,6 +85,7 @@ class RestClient:
         async with self._client.request(
             method, url, data=body or None, headers=headers, allow_redirects=False
         ) as answer:
+            self._compare(answer.headers.get("Date"))
             parts = bytearray()
             async for part in answer.content.iter_chunked(1 << 16):
                 parts += part
@@ -97,6 +106,15 @@ class RestClient:
             if problem:
                 raise RestError(url, answer.status, problem)
             return found
+
+    def _compare(self, date: str | None) -> None:
+        """The header has whole seconds: the exchange's time lies anywhere in that one."""
+        try:
+            theirs = parsedate_to_datetime(date).timestamp() + 0.5 if date else None
+        except ValueError:
+            theirs = None
+        if theirs is not None:
+            self._clock_offset_ms = round(self._clock() / 1000 - theirs * 1000)
 
     def _budget(self, url: str) -> Budget:
         host = urlsplit(url).netloc

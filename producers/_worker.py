@@ -285,11 +285,13 @@ class Worker:
         states = [connection.state for connection in self._connections]
         self._health.update(
             exchange=self._id, symbols=len(self._natives), unknown=self._unknown, outbox=self._outbox.health(),
-            rest=self._rest.counts, exchange_time=self._told, frames=sum(feed.frames for feed in feeds),
+            rest=self._rest.health(), exchange_time=self._told, frames=sum(feed.frames for feed in feeds),
             repeats=sum(feed.repeats for feed in feeds), resets=sum(feed.resets for feed in feeds),
             breaks=sum(feed.breaks for feed in feeds),
             connected=sum(state["connected"] for state in states), connections=len(states),
             reconnects=sum(state["reconnects"] for state in states),
+            causes=_added((cause, count) for state in states for cause, count in state["causes"].items()),
+            channels=_added((feed.channel, feed.frames) for feed in feeds),
             bad_frames=sum(state["bad_frames"] for state in states),
             rejected=[topic for state in states for topic in state["rejected"]][:20],
             alarms={state["url"]: state["alarm"] for state in states if state["alarm"]},
@@ -300,6 +302,14 @@ class Worker:
             history=its.health() if its is not None else {},
             polls={polling.name: polling.counts for polling in self._polls},
         )  # fmt: skip
+
+
+def _added(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Sums by word."""
+    sums: dict[str, int] = {}
+    for word, count in counts:
+        sums[word] = sums.get(word, 0) + count
+    return sums
 
 
 def _options(its: ExchangeSettings, settings: Settings, channels: Iterable[str]) -> Options:

@@ -361,6 +361,13 @@ class TargetSettings(_Section):
     chat: str = ""
 
 
+class LogSettings(_Section):
+    """``[log]``."""
+
+    format: Literal["auto", "json", "human"] = "auto"
+    """``auto``: for people on a terminal, JSON elsewhere."""
+
+
 class Settings(_Section):
     """The whole configuration, checked."""
 
@@ -381,6 +388,7 @@ class Settings(_Section):
     signals: SignalsSettings = field(default_factory=SignalsSettings)
     alerts: list[AlertSettings] = []
     targets: dict[str, TargetSettings] = {}
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 def default_symbols(exchange: str) -> list[str]:

@@ -29,9 +29,20 @@ def test_every_service_runs_a_command_the_cli_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_environment_key_is_a_setting(name: str) -> None:
-    environment = {key: str(value) for key, value in OURS[name]["environment"].items()}
+    secret = "as-written-to-the-env-file"
+    environment = {
+        key: re.sub(r"\$\{\w+:\?[^}]*\}", secret, str(value)) for key, value in OURS[name]["environment"].items()
+    }
     settings = load("", environment)
     assert [settings.nats.embedded, settings.questdb.embedded, settings.redis.embedded] == [False] * 3
+
+
+def test_the_page_is_served_and_asks_for_a_token() -> None:
+    web = OURS["web"]
+    assert web["command"] == ["web"]
+    assert web["environment"]["FLOWTAPE_WEB_TOKEN"].startswith("${FLOWTAPE_WEB_TOKEN:?")
+    assert web["ports"] == ["127.0.0.1:8080:8080"]
+    assert web["healthcheck"]["test"]
 
 
 def test_every_port_is_bound_to_loopback() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from schemas import time
@@ -97,3 +98,24 @@ def test_a_setting_that_cannot_be_used_is_named_with_its_file(text: str, says: s
 def test_an_unknown_variable_is_an_error_that_names_it(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         load("", {name: "1"})
+
+
+def test_logs_are_json_or_for_people_as_the_setting_says(capsys) -> None:
+    import structlog
+
+    from flowtape import log
+
+    try:
+        log.configure("here", load('[log]\nformat = "json"', {}).log.format)
+        structlog.get_logger().info("json_asked_for", n=1)
+        log.configure("here", load("", {"FLOWTAPE_LOG_FORMAT": "human"}).log.format)
+        structlog.get_logger().info("human_asked_for", n=1)
+    finally:
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+    first, second = capsys.readouterr().err.splitlines()
+    assert msgspec.json.decode(first)["event"] == "json_asked_for"
+    assert "human_asked_for" in second
+    assert not second.startswith("{")
+    with pytest.raises(ConfigError):
+        load('[log]\nformat = "xml"', {})

@@ -219,6 +219,7 @@ async def test_completeness_is_the_table(site, told: Told) -> None:
 async def test_health_is_what_status_shows_and_names_no_login(site, told: Told) -> None:
     body = await site.ok("/api/health")
     assert {"servers", "workers", "streams", "consumers", "tables", "lag", "dead_letters", "ok"} <= set(body)
+    assert body["tables"]["trades"] >= 3 * MINUTES
     assert "@" not in "".join(server["url"] for server in body["servers"].values())
 
 

@@ -63,7 +63,7 @@ async def serving(stack, data_dir, text="[web]\nport = 0", **more):
             cache,
             stop,
             health,
-            status=lambda: collect(settings),
+            status=lambda: collect(stack.settings),
             connect=lambda role: bus.connect(settings, role, reconnect=False),
             **more,
         )
