@@ -299,6 +299,16 @@ class LargeTradeSettings(_Section):
     """Prints of one side this long after the first still belong to its order."""
 
 
+class LevelsSettings(_Section):
+    """``[signals.levels]``: the model of liquidation levels. ``weights`` is each tier's share of what is opened."""
+
+    enabled: bool = False
+    tiers: list[float] = field(default_factory=lambda: [5.0, 10.0, 25.0, 50.0, 100.0])
+    weights: list[float] = field(default_factory=lambda: [0.2, 0.3, 0.25, 0.15, 0.1])
+    maintenance: float = 0.004
+    window: Duration = field(default_factory=lambda: _duration("24h"))
+
+
 class SignalsSettings(_Section):
     """``[signals]``."""
 
@@ -310,6 +320,7 @@ class SignalsSettings(_Section):
     closed: int = 200
     snapshot: Duration = field(default_factory=lambda: _duration("60s"))
     cascade: CascadeSettings = field(default_factory=CascadeSettings)
+    levels: LevelsSettings = field(default_factory=LevelsSettings)
     open_interest: Duration = field(default_factory=lambda: _duration("5m"))
     indicators: list[str] = field(default_factory=lambda: ["RSI(14)", "EMA(20)", "MACD(12,26,9)"])
     indicator_bars: int = 500

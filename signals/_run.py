@@ -76,7 +76,7 @@ async def signal(
     feeds = [Feed(partial(series[name], settings), *around) for name in series if name in (names or series)]
     idle = [feed.signal.name for feed in feeds if not feed.signal.sources()]
     if idle and names:
-        raise ConfigError("settings", f"signals.{idle[0]}", "empty: there is nothing to compute")
+        raise ConfigError("settings", f"signals.{idle[0]}", "empty or off: there is nothing to compute")
     feeds = [feed for feed in feeds if feed.signal.sources()]
     work = [asyncio.ensure_future(feed.run(stop)) for feed in feeds]
     if folded:

@@ -22,7 +22,7 @@ from signals._redis import Member, Value
 from signals._series import Series, Source, footprints
 from signals._sum import ProfileRows, SumWriter, lots, size
 
-RANGES = ("session", "previous", "week", "rolling-4h", "rolling-24h")
+RANGES = ("session", "previous", "week")
 CLOSED_AT_ONCE = 200
 """Closed sums made in one poll, so that open ones never wait long."""
 _TRIES = 20
@@ -55,6 +55,7 @@ class SumsOverExchanges(Series):
         self._intervals = tuple(settings.signals.intervals)
         self._pools = Pools(settings.signals.stable)
         self._writer = SumWriter(options(settings.signals))
+        self._ranges = (*RANGES, *(f"rolling-{name}" for name in settings.signals.profile.rolling))
         self._closed: dict[Moment, dict[Who, tuple[int, bool]]] = {}
         """Closed candles to be summed, and what the log said of members: revision, whether complete."""
         self._tries: dict[Moment, int] = {}
@@ -98,7 +99,7 @@ class SumsOverExchanges(Series):
             for interval in self._intervals:
                 await self._sum_open(cache, pool, interval)
             await self._sum_cvd(cache, pool)
-            for name in RANGES:
+            for name in self._ranges:
                 await self._sum_profile(cache, pool, name)
 
     async def _discover(self, cache: Redis) -> None:

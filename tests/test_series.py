@@ -18,6 +18,7 @@ from signals._held import Held
 from signals._interest import bars, interest_profile, minute, quadrant
 from signals._pools import Pools
 from signals.funding import Fundings, equivalents, flips, inferred_hours, z_score
+from signals.liquidation_levels import LiquidationLevels
 from signals.liquidations import Liquidations
 from signals.open_interest import Interests
 from tests.series import (
@@ -86,12 +87,13 @@ def _events(rng):
     return [(word, event, n + 1) for n, (word, event) in enumerate(made)]
 
 
-@pytest.mark.parametrize("made", [Liquidations, Interests, Fundings])
+@pytest.mark.parametrize("made", [Liquidations, Interests, Fundings, LiquidationLevels])
 @pytest.mark.parametrize("seed", range(3))
 def test_keys_are_the_same_bytes_in_any_order_between_streams_with_copies(made, seed) -> None:
     rng = random.Random(seed)
     events = _events(rng)
-    first, second = made(settings()), made(settings())
+    on = settings("signals.levels.enabled = true")
+    first, second = made(on), made(on)
     words = {source.word for source in first.sources()}
     events = [one for one in events if one[0] in words]
     for one in events:
@@ -104,7 +106,7 @@ def test_keys_are_the_same_bytes_in_any_order_between_streams_with_copies(made, 
         for one in [*mine, *((w, e, s + 10_000) for w, e, s in mine[-20:])]:
             second.take(*one)
     assert keys(second) == wanted
-    third = made(settings())
+    third = made(on)
     for one in shuffled(rng, events):
         third.take(*one)
     assert keys(third) == wanted
