@@ -225,12 +225,7 @@ def stop(data_dir: Path, report: Callable[[str], None] = _silent) -> None:
             os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S_MAX
         for name, process in alive.items():
-            while process.alive() and time.monotonic() < deadline:
-                _reap(process.pid)
-                time.sleep(_POLL_S)
-            if process.alive():
-                os.kill(process.pid, signal.SIGKILL)
-                _reap(process.pid)
+            _ended(process, deadline)
             report(f"stopped {name}")
 
 
@@ -240,11 +235,18 @@ def end(data_dir: Path, name: str) -> None:
     if process is None or not process.alive():
         return
     os.kill(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + HUNG_S_MAX
+    _ended(process, time.monotonic() + HUNG_S_MAX)
+
+
+def _ended(process: Running, deadline: float) -> None:
+    """Wait for a process that was told to stop; SIGKILL after ``deadline``. Its exit is collected where it is ours."""
     while process.alive() and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     if process.alive():
         os.kill(process.pid, signal.SIGKILL)
+    child = _launched.pop(process.pid, None)
+    if child is not None:
+        child.wait()
 
 
 def answering(data_dir: Path) -> dict[str, bool]:

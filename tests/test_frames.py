@@ -49,9 +49,8 @@ def test_a_fixture_decodes_to_what_stands_beside_it(fixture):
     with (FRAMES / fixture).open("rb") as lines:
         assert decode(fixture.parts[0], lines, None, out, err) == 0, err.getvalue()
     expected = (FRAMES / fixture).with_suffix(".expected.jsonl").read_bytes()
-    assert [*map(msgspec.json.decode, out.getvalue().splitlines())] == [
-        *map(msgspec.json.decode, expected.splitlines())
-    ]
+    # as events: what is expected was written before fields that came later with a default
+    assert [*map(decode_any, out.getvalue().splitlines())] == [*map(decode_any, expected.splitlines())]
 
 
 def kinds(exchange):
