@@ -205,14 +205,16 @@ async def test_gaps_and_liquidations_may_be_asked_of_everything(site, told: Told
 
 async def test_completeness_is_the_table(site, told: Told) -> None:
     questdb = Questdb(told.stack.questdb_pg)
-    values = f"'{SYMBOL}', '{EXCHANGE}', 'trades', {told.start}, 3600000000, 10, 8, 1, 1, 0, {told.start}"
-    await questdb.fetch(f"INSERT INTO completeness VALUES ({values})")
+    columns = "symbol, exchange, channel, timestamp, slot, expected, present, missing, nonexistent, percent, verdict"
+    values = f"'{SYMBOL}', '{EXCHANGE}', 'trades', {told.start}, 3600000000, 10, 8, 1, 1, 80.0, 'missing'"
+    await questdb.fetch(f"INSERT INTO completeness ({columns}) VALUES ({values})")
 
     async def shown():
         return (await site.ok("/api/completeness", exchange=EXCHANGE, from_=told.start))["completeness"]
 
     (slot,) = await eventually(shown, "the row is visible")
     assert (slot["expected"], slot["present"], slot["missing"], slot["nonexistent"]) == (10, 8, 1, 1)
+    assert (slot["percent"], slot["verdict"], slot["evidence"]) == (80.0, "missing", None)
     await questdb.close()
 
 

@@ -20,7 +20,11 @@ class Ask(SpanOfSome, kw_only=True):
 
 
 class Slot(msgspec.Struct):
-    """One audited slot of ``slot`` µs from ``timestamp`` on: ids there should be, are, and why others are not."""
+    """One audited slot of ``slot`` µs from ``timestamp`` on: ids there should be, are, and why others are not.
+
+    ``verdict`` tells ``quiet`` (nothing traded) from ``unknown`` (nobody can tell) and ``missing``; ``percent`` is null
+    where nothing is known of what there should be.
+    """
 
     exchange: str
     symbol: str
@@ -33,6 +37,9 @@ class Slot(msgspec.Struct):
     nonexistent: int | None
     unfillable: int | None
     updated: int | None
+    percent: float | None
+    verdict: str | None
+    evidence: str | None
 
 
 class Answer(msgspec.Struct):

@@ -20,10 +20,13 @@ export function completeness(slots) {
   return element("table", { className: "heat" }, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
+const WORDS = { complete: "complete", quiet: "nothing traded", missing: "missing", surplus: "more than expected", unknown: "not known" };
+
 function cell(slot) {
-  if (!slot || slot.expected === null) return element("td", {}, element("i", { className: "none", title: slot ? "not known" : "not audited" }));
-  const share = slot.expected > 0 ? Math.max(0, 1 - (slot.missing ?? 0) / slot.expected) : 1;
-  const made = element("i", { title: `${moment(slot.timestamp)}: ${(100 * share).toFixed(3)} %, ${whole(slot.missing ?? 0)} of ${whole(slot.expected)} missing` });
-  made.className = share === 1 ? "whole" : share > 0.999 ? "nearly" : share > 0.98 ? "less" : "poor";
+  if (!slot || slot.percent === null) return element("td", {}, element("i", { className: "none", title: slot ? "not known" : "not audited" }));
+  const share = slot.percent / 100;
+  const counted = slot.expected === null ? "" : `, ${whole(slot.missing ?? 0)} of ${whole(slot.expected)} missing`;
+  const made = element("i", { title: `${moment(slot.timestamp)}: ${slot.percent.toFixed(3)} %, ${WORDS[slot.verdict] ?? slot.verdict}${counted} (${slot.evidence})` });
+  made.className = share >= 1 ? "whole" : share > 0.999 ? "nearly" : share > 0.98 ? "less" : "poor";
   return element("td", {}, made);
 }
