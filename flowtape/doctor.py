@@ -15,7 +15,7 @@ from rich.table import Table
 
 from flowtape import probe
 from flowtape.probe import Clock, Found
-from producers._exchange import Exchange, NoProducer, Options, directory, load
+from producers._exchange import Exchange, NoProducer, Options, Rest, directory, load
 from producers._rest import redirected
 from schemas.settings import ConfigError, ExchangeSettings, Settings
 
@@ -33,6 +33,8 @@ class Report(msgspec.Struct, kw_only=True):
 
     rest: Found
     websocket: list[Found]
+    rest_others: list[Found] = []
+    """Further REST hosts, where an exchange has several."""
     clock: Clock | None
     blocked: list[str]
     problems: list[str]
@@ -69,14 +71,33 @@ async def _progress(tasks: Mapping[str, asyncio.Task[Report]], say: Callable[[st
 async def _one(settings: Settings, name: str, declared: Exchange) -> Report:
     its = settings.exchanges.get(name) or ExchangeSettings()
     sockets = asyncio.gather(*map(probe.websocket, _sockets(name, declared, its)))
-    rest, clock = await probe.rest(declared.rest, its.rest_url, Path(settings.data_dir) / "budget")
-    found = [rest, *await sockets]
+    budgets = Path(settings.data_dir) / "budget"
+    others = asyncio.gather(*(probe.rest(one, its.rest_url, budgets) for one in _others(declared.rest, its)))
+    rest, clock = await probe.rest(declared.rest, its.rest_url, budgets)
+    others_found = [found for found, _ in await others]
+    sockets_found = await sockets
+    found = [rest, *others_found, *sockets_found]
     problems = [f"{_host(it)}: {it.problem}" for it in found if it.problem]
     if clock is not None and abs(clock.offset_ms) - clock.resolution_ms > CLOCK_WRONG_MS:
         where = "ahead of" if clock.offset_ms > 0 else "behind"
         problems.append(f"this machine's clock is {abs(clock.offset_ms) / 1_000:,.1f} s {where} the exchange's")
     blocked = sorted({_host(it) for it in found if it.blocked})
-    return Report(rest=rest, websocket=found[1:], clock=clock, blocked=blocked, problems=problems)
+    return Report(
+        rest=rest, websocket=sockets_found, rest_others=others_found, clock=clock, blocked=blocked, problems=problems
+    )  # fmt: skip
+
+
+def _others(declared: Rest, its: ExchangeSettings) -> list[Rest]:
+    """The hosts of instrument lists that are not the one which is asked anyway, each as what to ask of it."""
+    first = declared.time.request if declared.time else declared.instruments[0]
+    asked = {urlsplit(redirected(first.url, its.rest_url)).netloc}
+    found = []
+    for request in declared.instruments:
+        host = urlsplit(redirected(request.url, its.rest_url)).netloc
+        if host not in asked:
+            asked.add(host)
+            found.append(msgspec.structs.replace(declared, time=None, instruments=(request,)))
+    return found
 
 
 def _sockets(name: str, declared: Exchange, its: ExchangeSettings) -> list[str]:
@@ -114,7 +135,12 @@ def _print(reports: Mapping[str, Report]) -> None:
     table = Table("exchange", "REST", "WebSocket", "our clock is ahead by")
     for name, it in reports.items():
         clock = f"{it.clock.offset_ms:+,.0f} ms ± {it.clock.resolution_ms:,.0f}" if it.clock else "unknown"
-        table.add_row(name, _brief(it.rest), "\n".join(map(_brief, it.websocket)) or "none", clock)
+        table.add_row(
+            name,
+            "\n".join(map(_brief, [it.rest, *it.rest_others])),
+            "\n".join(map(_brief, it.websocket)) or "none",
+            clock,
+        )
     console.print(table)
     for name, it in reports.items():
         for problem in dict.fromkeys(it.problems):

@@ -7,13 +7,15 @@ import json
 import os
 import sys
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
 from flowtape import probe
-from flowtape.doctor import examine
-from schemas.settings import load
+from flowtape.doctor import _others, examine
+from producers._exchange import load as declared
+from schemas.settings import ExchangeSettings, load
 from schemas.symbols import EXCHANGES
 from simulator._faults import Fault
 from simulator._market import Market
@@ -178,3 +180,12 @@ async def test_the_command_ends_with_0_where_all_is_well_and_with_1_where_not(si
     code, _, err = await command(tmp_path, "mtgox")
     assert code == 2
     assert "unknown exchange 'mtgox'" in err
+
+
+def test_every_host_of_an_exchange_is_asked_once_and_with_an_override_only_that_one() -> None:
+    def hosts(exchange: str, its: ExchangeSettings) -> list[str]:
+        return [urlsplit(one.instruments[0].url).netloc for one in _others(declared(exchange).rest, its)]
+
+    assert hosts("binance_futures", ExchangeSettings()) == ["dapi.binance.com"]
+    assert hosts("binance_futures", ExchangeSettings(rest_url="http://127.0.0.1:9")) == []
+    assert [name for name in EXCHANGES if hosts(name, ExchangeSettings())] == ["binance_futures"]

@@ -97,13 +97,13 @@ async def connect(stack, names) -> None:
         return not late
 
     try:
-        await eventually(complete, "all producers are connected", 120)
+        await eventually(complete, "all producers are connected", 60 + 60 * MINUTES)
     except AssertionError as error:
         raise AssertionError("\n".join(late)) from error
 
 
 def _complete(worker) -> bool:
-    return worker.get("symbols") == symbols(worker["exchange"]) and worker["connected"] == worker["connections"]
+    return worker.get("symbols") == symbols(worker.get("exchange", "")) and worker["connected"] == worker["connections"]
 
 
 class Pulse:
