@@ -21,7 +21,7 @@ from producers._outbox import Outbox
 from producers._pages import Reading, agree, ranges, read, text
 from producers._rest import RestClient, RestError
 from schemas.events import Gap, GapStatus
-from schemas.names import CAUSE_RETENTION
+from schemas.names import CAUSE_RETENTION, CAUSE_SPOOL
 
 SHARE = 0.8
 """The part of the host's budget that filling may use up."""
@@ -49,6 +49,8 @@ class Job:
         """Runs of ids that never existed."""
         self.ends = {gap.from_timestamp} if gap.cause == CAUSE_RETENTION else {gap.from_timestamp, gap.to_timestamp}
         """Where ids say nothing: times of the trades known on both sides, as long as history did not show them."""
+        # What was dropped begins and ends with trades that are missing themselves.
+        self.known = (0, 1 << 62) if gap.cause == CAUSE_SPOOL else (gap.from_timestamp, gap.to_timestamp)
         self.found = self.attempts = self.failures = 0
         self.due = 0.0
         self.reason = ""
@@ -91,7 +93,8 @@ class Filler:
 
     def _reach(self, gap: Gap) -> Reach | None:
         """What to ask for: by id where the gap names ids, else by time; None where the exchange has neither."""
-        if (gap.from_id or "").isdecimal() and (gap.to_id or "").isdecimal() and self._history is not None:
+        numbered = (gap.from_id or "").isdecimal() and (gap.to_id or "").isdecimal() and gap.cause != CAUSE_SPOOL
+        if numbered and self._history is not None:
             return Reach(int(gap.from_id or 0), int(gap.to_id or 0), gap.from_timestamp, gap.to_timestamp)
         return reading.reach(gap.from_timestamp, gap.to_timestamp) if self._recent is not None else None
 
@@ -163,7 +166,7 @@ class Filler:
             await self._publish(once.rows)
             again = await self._span(job, once.start, once.end) if once.rows else once
             if reading.same(once, again._replace(rows=[r for r in again.rows if once.start <= r.timestamp < once.end])):
-                job.found += reading.between(once.rows, job.gap.from_timestamp, job.gap.to_timestamp)
+                job.found += reading.between(once.rows, *job.known)
                 job.ends -= {row.timestamp for row in once.rows}
                 left = reading.beside(whole, once)
             else:
@@ -254,7 +257,7 @@ class Filler:
 
     def _closed(self, job: Job) -> None:
         if job.reach.first == reading.NO_IDS:
-            said = f"read twice: {job.found} trades between the two that are known"
+            said = f"read twice: {job.found} trades" + (" between the two that are known" if job.known[0] else "")
             self._end(job.gap, "filled", job.found, said)
             return
         runs = _joined(job.out)

@@ -14,7 +14,7 @@ from producers._fill import Filler
 from producers._outbox import Outbox
 from producers._rest import RestClient
 from schemas.events import Gap
-from schemas.names import CAUSE_RETENTION, gap_key
+from schemas.names import CAUSE_RETENTION, CAUSE_SPOOL, gap_key
 
 CHANNEL = "trades"
 LOOK_S, ABSENT_S = 0.05, 5.0
@@ -34,6 +34,7 @@ class Ledger:
         self._setup, self._outbox, self._around = setup, outbox, around
         self._cursors = Cursors(nats, setup.exchange, around.clock)
         self._filler = Filler(exchange, setup, rest, outbox, around, self._changed)
+        outbox.dropped = self._dropped
         self._loaded = False
         self._changes: dict[str, Gap] = {}
         """By key: gaps whose last state the bucket does not have yet."""
@@ -68,6 +69,13 @@ class Ledger:
         if gap.channel == CHANNEL:
             self._changes[gap_key(gap)] = gap
             self._filler.take(gap, self._native(gap.symbol))
+
+    def _dropped(self, gap: Gap) -> None:
+        """Ask again for what found no room; what the log refused it would refuse again."""
+        if gap.cause == CAUSE_SPOOL:
+            self.open(gap)
+        else:
+            self._outbox.add(gap)
 
     async def fill(self) -> None:
         """Fill gaps until told to stop."""

@@ -20,7 +20,7 @@ from producers._lanes import BYTES_MAX, Lanes, Message, single
 from producers._overflow import Overflow
 from producers._spool import Spool
 from schemas import names
-from schemas.events import Clock, Event
+from schemas.events import Clock, Event, Gap
 
 FLUSH_S = 0.01
 AWAY_FLUSH_S = 0.05
@@ -59,6 +59,8 @@ class Outbox:
         self._waiting_max = max(1_000, memory // EVENT_BYTES)
         self._flying_bytes_max = max(1 << 20, memory // 2)
         self._lanes, self._overflow = Lanes(), Overflow(clock)
+        self.dropped: Callable[[Gap], None] = self._lanes.add
+        """Called with the gap of what had to be dropped; who replaces it has to ``add`` the gap."""
         self._bulk = Lanes(BULK_SKEW_US)
         self._clock_event: Clock | None = None
         self._flying: dict[int, Message] = {}
@@ -164,7 +166,7 @@ class Outbox:
         fresh = [message for message in self._flying.values() if not message.segment]
         if fresh and not self._spool.prepend(fresh):
             for message in fresh:
-                self._drop(message, "spool_full")
+                self._drop(message, names.CAUSE_SPOOL)
         self._to_spool()
         for gap in self._overflow.gaps():
             self._spool.append(single(gap), force=True)
@@ -205,7 +207,7 @@ class Outbox:
         if self._spool.unread:
             return
         for gap in self._overflow.gaps():
-            self._lanes.add(gap)
+            self.dropped(gap)
         waiting, room = self._lanes.waiting, self._room()
         for message in self._lanes.cut(room, together=waiting > min(self._together_above, room)):
             await self._publish(self._launch(message), message)
@@ -298,7 +300,7 @@ class Outbox:
                 if self._spool.append(message):
                     self.counts["spooled"] += message.count
                 else:
-                    self._drop(message, "spool_full")
+                    self._drop(message, names.CAUSE_SPOOL)
 
     def _drop(self, message: Message, cause: str) -> None:
         self.counts["dropped"] += message.count

@@ -99,6 +99,8 @@ def signal_durable(signal: str) -> str:
     return f"redis-{signal}"
 
 
+CAUSE_SPOOL = "spool_full"
+"""The cause of a gap of events that neither memory nor spool had room for; its ids are ids of trades."""
 CAUSE_RETENTION = "retention"
 """The cause of a gap that a consumer found: the log no longer had what a table still lacked."""
 

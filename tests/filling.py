@@ -24,7 +24,7 @@ from simulator._market import Market
 from simulator._run import serve
 from simulator._server import Simulator
 from tests.accounting import Account, of_log
-from tests.producing import NOW, frame, nats_server, until
+from tests.producing import NOW, NatsServer, frame, nats_server, until
 
 PATIENCE_S = 90.0
 """Some exchanges allow so few requests that filling a handful of gaps takes most of a minute."""
@@ -38,8 +38,10 @@ NUMBERS: dict[str, Callable[[Any], int]] = {
 class Scene:
     """One simulated exchange and its producer."""
 
-    def __init__(self, exchange: str, simulator: Simulator, port: int, nats: Client, folder: Path) -> None:
-        self.exchange, self.simulator, self.nats = exchange, simulator, nats
+    def __init__(
+        self, exchange: str, simulator: Simulator, port: int, nats: Client, folder: Path, server: NatsServer
+    ) -> None:  # fmt: skip
+        self.exchange, self.simulator, self.nats, self.server = exchange, simulator, nats, server
         self.desk = simulator.hubs[exchange].desk
         self.symbols = [tape.listing.canonical for tape in self.desk.tapes.values()]
         urls = {"ws_url": f"ws://127.0.0.1:{port}/{exchange}", "rest_url": f"http://127.0.0.1:{port}/{exchange}"}
@@ -138,15 +140,20 @@ def _absent(missed: Sequence[tuple[int, int]], accounts: Iterable[Account]) -> l
 
 
 @contextlib.asynccontextmanager
-async def log_of_its_own(folder: Path, **streams: Any) -> AsyncIterator[Client]:
-    """A NATS server with the product's streams and buckets."""
+async def log_of_its_own(folder: Path) -> AsyncIterator[Client]:
+    """A connection to a NATS server with the product's streams and buckets."""
     with nats_server(folder / "nats") as server:
-        client = await server.connect()
-        await server.streams(client, **streams)
-        for bucket in (BUCKET_INSTRUMENTS, BUCKET_CURSORS):
-            await client.jetstream().create_key_value(KeyValueConfig(bucket))
+        client = await _prepared(server)
         yield client
         await client.close()
+
+
+async def _prepared(server: NatsServer) -> Client:
+    client = await server.connect()
+    await server.streams(client)
+    for bucket in (BUCKET_INSTRUMENTS, BUCKET_CURSORS):
+        await client.jetstream().create_key_value(KeyValueConfig(bucket))
+    return client
 
 
 @contextlib.asynccontextmanager
@@ -154,8 +161,11 @@ async def scenes(
     exchanges: tuple[str, ...], folder: Path, *, symbols: int = 2, rate: float = 100.0
 ) -> AsyncIterator[list[Scene]]:
     """A scene for each exchange, in one simulator and one log."""
-    async with log_of_its_own(folder) as client, serve(Market(11, symbols, rate)) as (simulator, port):
-        yield [Scene(exchange, simulator, port, client, folder) for exchange in exchanges]
+    with nats_server(folder / "nats") as server:
+        client = await _prepared(server)
+        async with serve(Market(11, symbols, rate)) as (simulator, port):
+            yield [Scene(exchange, simulator, port, client, folder, server) for exchange in exchanges]
+        await client.close()
 
 
 class Venue:

@@ -15,11 +15,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 
 from flowtape import bus
 from flowtape.migrate import provision
+from schemas.names import KEY_HEALTH
 from simulator._candles import id_at
 from simulator._faults import Active, Fault
 from simulator._market import Market
@@ -33,7 +35,7 @@ from tests.test_whole_path import settled
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "5"))
 FAULTS_A_ROUND = 3
-PATIENCE_S = 180.0
+PATIENCE_S, READY_S_MAX = 180.0, 600.0
 
 
 class World:
@@ -86,6 +88,11 @@ class World:
             told = {s: a and (a.first, a.last, a.unaccounted, a.named, a.gaps) for s, a in its.items()}
             raise AssertionError(f"wanted {last}: {told}") from error
         self.since = dict.fromkeys(last, now_ms * 1000)
+
+    async def ready(self) -> bool:
+        """Whether the signals run: a kernel that was changed is compiled first, once."""
+        with redis.Redis.from_url(self.stack.redis_url) as cache:
+            return b'"state":"running"' in (cache.hget(KEY_HEALTH, "signal") or b"")
 
     async def marked(self) -> bool:
         """Whether every symbol has a mark: a producer killed before leaves nothing to continue."""
@@ -142,6 +149,7 @@ async def world(data_dir: Path) -> AsyncIterator[World]:
             symbols = [tape.listing.canonical for tape in simulator.hubs["binance"].desk.tapes.values()]
             with _processes(stack, f"127.0.0.1:{port}/binance", symbols) as running:
                 it = World(stack, simulator, running, random.Random())
+                await eventually(it.ready, "kernels are compiled and signals run", READY_S_MAX)
                 await eventually(it.marked, "the first marks are stored", PATIENCE_S)
                 yield it
 

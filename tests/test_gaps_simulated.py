@@ -8,10 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from schemas.events import Trade
+from schemas.names import CAUSE_SPOOL
+from schemas.settings import ProducerSettings, Size
 from simulator._truth import truth
 from tests.accounting import trades_of
-from tests.filling import Scene, scenes
+from tests.filling import PATIENCE_S, Scene, scenes
 from tests.producing import until
 
 EXCHANGES = (
@@ -119,3 +123,16 @@ async def test_storms_of_refusals_delay_filling_and_lose_nothing(tmp_path: Path)
             assert it.gaps["errors"] > 0, "not run: filling met no refusal"
 
     await _each(tuple(storms), tmp_path, act)
+
+
+async def test_what_neither_memory_nor_spool_could_take_is_filled_once_the_log_is_back(tmp_path: Path) -> None:
+    async with scenes(("binance",), tmp_path, symbols=1) as (it,):
+        it.settings = msgspec.structs.replace(it.settings, producer=ProducerSettings(spool=Size(1)))
+        async with it.producing():
+            it.server.kill()
+            await until(lambda: it.health["outbox"]["dropped"] > 20, PATIENCE_S)
+            it.server.start()
+            await it.closed()
+            (its,) = await it.check()
+            assert {gap.cause for gap in its.gaps} == {CAUSE_SPOOL}
+            assert sum(gap.filled for gap in its.gaps) >= sum(gap.expected or 0 for gap in its.gaps) > 20
