@@ -56,15 +56,6 @@ export class Socket {
     this.#listeners.push(listener);
   }
 
-  /** Drops the connection as a network would; it comes back by itself. */
-  drop() {
-    this.#socket?.close();
-  }
-
-  get keys() {
-    return [...this.#subscriptions.keys()];
-  }
-
   #ask(key) {
     const { sequence } = this.#subscriptions.get(key);
     this.#send({ op: "subscribe", keys: [key], ...(sequence ? { since: sequence } : {}) });
