@@ -244,7 +244,7 @@ def test_zooming_out_turns_cells_into_candles_and_back_and_hovering_shows_that_c
     visitor.until("page.hovered && page.hovered !== page.feed.candles.last.timestamp")
     hovered = visitor.value("page.feed.candles.at(page.hovered)")
     page.wait_for_function(
-        "(text) => document.querySelector('[data-field=Trades]').textContent === text", arg=str(hovered["trades"])
+        "(text) => document.querySelector('[data-field=C]').textContent === text", arg=f"{hovered['close']:.2f}"
     )
 
 

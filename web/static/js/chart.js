@@ -5,9 +5,11 @@ import { FootprintView } from "./footprint.js";
 import { STATISTICS_HEIGHT, StatisticsView } from "./statistics.js";
 import { decimals, size } from "./format.js";
 
-const SPACING = 78; // css pixels a candle at first: cells with text
+const NARROW = 560; // css pixels
 const AXIS_PIXELS = 26;
-const RIGHT_PIXELS = 150; // room for the profile
+/** Candles are wide enough for cells with text at first, and the profile has room at the right. */
+const LARGE = { barSpacing: 78, rightOffsetPixels: 150 };
+const SMALL = { barSpacing: 62, rightOffsetPixels: 44 };
 export const seconds = (micros) => Math.floor(micros / 1e6);
 
 export class Chart {
@@ -21,9 +23,10 @@ export class Chart {
     new ResizeObserver(() => this.#heights()).observe(container);
     this.chart = createChart(container, { autoSize: true, ...look(palette),
       crosshair: { mode: CrosshairMode.Normal },
-      timeScale: { barSpacing: SPACING, minBarSpacing: 1.2, maxBarSpacing: 400, rightOffsetPixels: RIGHT_PIXELS,
+      timeScale: { minBarSpacing: 1.2, maxBarSpacing: 400,
+        ...(container.clientWidth < NARROW ? SMALL : LARGE),
         timeVisible: true, secondsVisible: true, borderVisible: false, shiftVisibleRangeOnNewBar: true },
-      rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.06, bottom: 0.06 }, minimumWidth: 74 },
+      rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.11, bottom: 0.06 }, minimumWidth: container.clientWidth < NARROW ? 56 : 74 },
       handleScale: { axisPressedMouseMove: { time: true, price: true } },
     });
     this.view = new FootprintView();

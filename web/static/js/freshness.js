@@ -27,16 +27,16 @@ export class Freshness {
     if (value) this.#lastReceived = Math.max(this.#lastReceived, value.last_received);
   }
 
-  /** `{state, text, gaps}`: "waiting", "live", "stale" (feed silent) or "lost" (no server). */
+  /** `{state, text, why, gaps}`: "waiting", "live", "stale" (feed silent) or "lost" (no server). */
   judge(socket) {
     const gaps = this.#live?.gaps_open ?? 0;
     if (!socket.connected) {
       if (!socket.lostAt) return { state: "waiting", text: "connecting", gaps };
-      return { state: "lost", text: `stale since ${clock(socket.lostAt * 1000)} – no connection`, gaps };
+      return { state: "lost", text: `stale since ${clock(socket.lostAt * 1000)}`, why: "no connection to the server; trying again", gaps };
     }
     const silent = this.now() - this.#seenAt > SILENT_MS;
     if (this.#live && !silent) return { state: "live", text: "live", gaps };
     if (!this.#lastReceived) return silent ? { state: "stale", text: "no live data", gaps } : { state: "waiting", text: "waiting", gaps };
-    return { state: "stale", text: `stale since ${clock(this.#lastReceived)}`, gaps };
+    return { state: "stale", text: `stale since ${clock(this.#lastReceived)}`, why: "the exchange's feed is silent", gaps };
   }
 }

@@ -66,9 +66,10 @@ export class Head {
     this.#before = candle?.close ?? 0;
   }
 
-  showState({ state, text, gaps }) {
+  showState({ state, text, why = "", gaps }) {
     this.state.dataset.state = state;
     write(this.state, text);
+    this.state.title = why;
     this.gaps.hidden = !gaps;
     write(this.gaps, gaps === 1 ? "1 gap" : `${gaps} gaps`);
   }

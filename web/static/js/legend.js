@@ -3,7 +3,7 @@
 import { element, write } from "./dom.js";
 import { price, signed, size } from "./format.js";
 
-const FIELDS = ["O", "H", "L", "C", "Vol", "Δ", "Δ min", "Δ max", "CVD", "POC", "VA", "Trades"];
+const FIELDS = ["O", "H", "L", "C", "Vol", "Δ", "Δ min", "Δ max", "CVD", "POC", "VA"];
 
 export class Legend {
   #values = new Map();
@@ -35,7 +35,7 @@ export class Legend {
     const at = (value) => price(value, candle.tick);
     const texts = [at(candle.open), at(candle.high), at(candle.low), at(candle.close), size(candle.buy + candle.sell),
       signed(candle.delta), signed(candle.min_delta), signed(candle.max_delta), signed(candle.cvd), at(candle.poc),
-      `${at(candle.val)}–${at(candle.vah + candle.row)}`, String(candle.trades)];
+      `${at(candle.val)}–${at(candle.vah + candle.row)}`];
     FIELDS.forEach((name, n) => write(this.#values.get(name), texts[n]));
     this.#values.get("Δ").className = candle.delta >= 0 ? "buy" : "sell";
     this.#values.get("C").className = candle.close >= candle.open ? "buy" : "sell";
