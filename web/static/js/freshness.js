@@ -8,6 +8,7 @@ export class Freshness {
   #seenAt = 0;
   #live = null;
   #lastReceived = 0;
+  #gaps = 0; // as last told: silence closes none
 
   constructor(now) {
     this.now = now;
@@ -17,19 +18,21 @@ export class Freshness {
   reset() {
     this.#seenAt = this.now();
     this.#live = null;
-    this.#lastReceived = 0;
+    this.#gaps = this.#lastReceived = 0;
   }
 
   /** The key's value; null once it has expired. */
   see(value) {
     this.#seenAt = this.now();
     this.#live = value;
-    if (value) this.#lastReceived = Math.max(this.#lastReceived, value.last_received);
+    if (!value) return;
+    this.#gaps = value.gaps_open;
+    this.#lastReceived = Math.max(this.#lastReceived, value.last_received);
   }
 
   /** `{state, text, why, gaps}`: "waiting", "live", "stale" (feed silent) or "lost" (no server). */
   judge(socket) {
-    const gaps = this.#live?.gaps_open ?? 0;
+    const gaps = this.#gaps;
     if (!socket.connected) {
       if (!socket.lostAt) return { state: "waiting", text: "connecting", gaps };
       return { state: "lost", text: `stale since ${clock(socket.lostAt * 1000)}`, why: "no connection to the server; trying again", gaps };

@@ -8,6 +8,7 @@ import { beep } from "./sound.js";
 
 const ROWS_MAX = 160;
 const LOOK_MS = 120;
+const FEEDS_MAX = 20;
 const LATE_US = 60e6;
 const SIZES = [0, 1e3, 1e4, 5e4, 1e5, 5e5, 1e6];
 
@@ -60,7 +61,8 @@ export class Tape {
     const chosen = this.settings.get("tapeOf").filter((feed) => feed.split(":")[1]?.split("-")[0] === base);
     if (chosen.length) return chosen;
     if (!isSum(exchange)) return [`${exchange}:${symbol}`];
-    return this.#offered().slice(0, 20);
+    const isSpot = (feed) => !/-(PERP|\d{8})$/.test(feed);
+    return this.#offered().filter((feed) => isSpot(feed) === isSpot(symbol)).slice(0, FEEDS_MAX);
   }
 
   setTick(tick) {
@@ -69,8 +71,8 @@ export class Tape {
 
   #offered() {
     const base = this.settings.get("symbol").split("-")[0];
-    return this.instruments().filter((each) => each.live && !isSum(each.exchange) && each.symbol.split("-")[0] === base)
-      .map((each) => `${each.exchange}:${each.symbol}`);
+    const offered = this.instruments().filter((each) => each.live && !isSum(each.exchange) && each.symbol.split("-")[0] === base);
+    return offered.map((each) => `${each.exchange}:${each.symbol}`);
   }
 
   #menu(opener) {
