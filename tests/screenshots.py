@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from flowtape.migrate import provision
@@ -17,8 +19,8 @@ from tests.market_feed import FUTURES, MarketFeed
 from tests.test_page import CHROMIUM, until_live
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
-MINUTES, RATE = 150, 12.0
-BYTES_MAX = 200_000
+MINUTES, RATE = 120, 16.0
+BYTES_MAX, COLOURS = 200_000, 160
 CHART = f"?exchange={FUTURES}&symbol=BTC-USDT-PERP"
 PICTURES = {
     "footprint-dark": (CHART, "dark", 1440, 860),
@@ -60,7 +62,8 @@ def _take(url: str) -> None:
             page.goto(url + query)
             _settle(page)
             file = FOLDER / f"{name}.png"
-            page.screenshot(path=file)
+            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
             context.close()
             size = file.stat().st_size
             print(f"{file.name}  {size / 1000:.0f} kB")
