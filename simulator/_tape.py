@@ -79,6 +79,9 @@ class Store:
         self.hours: Bounded[tuple[str, str, int], Ints] = Bounded(8_192)
 
 
+_INT64 = 2.0**63
+
+
 class Tape:
     """One instrument's trades. ``fills`` and ``aggregates`` are the numbers of each in every minute."""
 
@@ -153,6 +156,10 @@ class Tape:
         hours = bars.sum(axis=1)
         hours[:, OPEN], hours[:, CLOSE] = bars[:, 0, OPEN], bars[:, -1, CLOSE]
         hours[:, HIGH], hours[:, LOW] = bars[:, :, HIGH].max(axis=1), bars[:, :, LOW].min(axis=1)
+        if bars[:, :, VALUE].sum(axis=1, dtype=np.float64).max() >= _INT64:  # many small steps: without a limit then
+            hours = hours.astype(object)
+            for column in (VALUE, BUY_VALUE):
+                hours[:, column] = [sum(hour) for hour in bars[:, :, column].tolist()]
         return self._store.hours.put(place, hours)
 
     def minute(self, minute: int) -> Minute:

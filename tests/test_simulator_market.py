@@ -167,6 +167,16 @@ async def test_a_closed_candle_of_any_interval_is_the_sum_of_its_minutes(interva
         assert sums == tuple(bars.sum(axis=0)[[VOLUME, BUY_VOLUME, VALUE, BUY_VALUE]])
 
 
+@pytest.mark.parametrize("place", range(4))
+async def test_an_hour_of_many_small_steps_is_worth_what_its_minutes_are_worth(place):
+    one = tape("kraken", place, symbols=4, rate=200.0)
+    open_ms = preceding("1h", floor("1h", NOW_MS))
+    [made] = await candles(one, "1h", [open_ms], NOW_MS, breathe)
+    minutes = await candles(one, "1m", [open_ms + n * MINUTE_MS for n in range(60)], NOW_MS, breathe)
+    assert (made.value, made.buy_value) == (sum(m.value for m in minutes), sum(m.buy_value for m in minutes))
+    assert made.low <= made.value / made.volume <= made.high
+
+
 async def test_a_year_of_days_and_a_month_of_minutes_are_there_at_once_and_agree():
     one = tape(symbols=100, rate=2_000.0)
     first = floor("1d", NOW_MS) - 365 * 86_400_000
