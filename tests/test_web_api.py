@@ -115,6 +115,11 @@ async def test_a_span_profile_equals_the_recipe_on_the_table_of_trades(site, tol
         assert (buy, sell) == pytest.approx(counted.get(price, (0.0, 0.0)), abs=1e-9)
 
 
+async def test_sums_over_exchanges_are_asked_for_like_an_exchange(site, told: Told) -> None:
+    for exchange in ("all", "sim_all"):
+        assert (await site.ok("/api/footprint", exchange=exchange, symbol="NO-USD"))["candles"] == []
+
+
 async def test_named_profiles_are_the_keys_of_redis(site, told: Told) -> None:
     cache = aioredis.Redis.from_url(told.stack.redis_url)
     for name in ("session", "rolling-4h"):

@@ -17,7 +17,7 @@ EVERY_S, MISSED_EVERY_S = 60.0, 5.0
 
 def check_exchange(exchange: str) -> None:
     """Raises ApiError 404 for an id no exchange has."""
-    if exchange != ALL and exchange.removeprefix(SIMULATED) not in EXCHANGES:
+    if exchange.removeprefix(SIMULATED) not in (*EXCHANGES, ALL):
         raise ApiError(404, "unknown_exchange", f"{exchange!r}: known are {', '.join(EXCHANGES)}")
 
 
