@@ -140,14 +140,16 @@ class Session(BaseSession):
         feed.frames += 1
         timestamp = self.at(it.T, received)
         # An off-book print takes an id too, so continuity sees it before it is dropped.
-        trade = self.numbered(feed, timestamp, received, it.t, it.p, it.q, it.m) if it.X in _ON_BOOK else None
+        make = self.numbered if feed.instrument.inverse else self.trade
+        trade = make(feed, timestamp, received, it.t, it.p, it.q, it.m) if it.X in _ON_BOOK else None
         return _followed(feed, it.t, timestamp, received, trade)
 
     def _aggregate(self, it: wire.Aggregate, received: int) -> Sequence[Event]:
         feed = self._aggregates[it.s]
         feed.frames += 1
         timestamp = self.at(it.T, received)
-        trade = self.numbered(feed, timestamp, received, it.a, it.p, it.q, it.m, it.last - it.first + 1)
+        make = self.numbered if feed.instrument.inverse else self.trade
+        trade = make(feed, timestamp, received, it.a, it.p, it.q, it.m, it.last - it.first + 1)
         return _followed(feed, it.a, timestamp, received, trade)
 
     def _liquidation(self, it: wire.Forced, received: int) -> Sequence[Event]:
