@@ -58,7 +58,7 @@ def measure(count: int, symbols: int, span: int) -> tuple[float, float]:
         for b in batches:
             _read(b.timestamp, b.price, b.quantity, b.is_sell, b.slot)
         reads.append(count / (time.perf_counter() - began))
-        core = _core(symbols)
+        core = core_of(symbols)
         began = time.perf_counter()
         for b in batches:
             core.engine.apply(b)
@@ -66,7 +66,7 @@ def measure(count: int, symbols: int, span: int) -> tuple[float, float]:
     return max(reads), max(folds)
 
 
-def _core(symbols: int) -> Core:
+def core_of(symbols: int) -> Core:
     """An engine that knows ``symbols`` instruments, kept in memory."""
     config = SignalsSettings()
     names = [f"S{n:03}-USDT" for n in range(symbols)]

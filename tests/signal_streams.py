@@ -19,6 +19,7 @@ from signals._core import Core
 from signals._decode import Message
 from signals._grid import Grids
 from signals._layout import DAY
+from signals._partition import WHOLE, Part
 from signals._redis import Watermark, Writer
 from signals._state import Spans
 from tests import oracle
@@ -85,14 +86,14 @@ def messages(made: list[events.Event], seed: int = 0, together: float = 0.3) -> 
 class Machine:
     """An engine over an archive, and what it would write to Redis."""
 
-    def __init__(self, path: Path | str = ":memory:", *, know: bool = True, **config) -> None:
+    def __init__(self, path: Path | str = ":memory:", *, know: bool = True, part: Part = WHOLE, **config) -> None:
         self.config = SignalsSettings(**config)
         self.archive = Archive(path, self.config.closed)
         self.pins: list[Instrument] = []
         grids = Grids(self.config.row, self.pins.append)
         if know:
             grids.learn([instrument(*who) for who in SYMBOLS])
-        self.core = Core(self.config, Spans(self.config.intervals), grids, self.archive)
+        self.core = Core(self.config, Spans(self.config.intervals), grids, self.archive, part)
         self.board = Board(self.core, Writer(Redis(), "watermark:test", self.config.closed), SIGNALS)
         self.sequence = 0
 
