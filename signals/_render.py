@@ -59,6 +59,7 @@ from signals.nodes import LOW as LOW_NODE
 from signals.nodes import nodes
 from signals.value_area import value_area
 
+LOTS_MAX = 4e18
 ROOM = 192 * 1024
 """Bytes one candle can never exceed: 400 rows of three long numbers and two imbalances each."""
 
@@ -170,7 +171,7 @@ def profile(
 @njit(cache=True, nogil=True)
 def lots_of(meta: Ints, size: float) -> int:
     """A size in base units as whole lots of a candle's step, rounded down."""
-    return int(np.floor(size * 10.0 ** meta[STEP_DECIMALS] / meta[STEP] + 1e-9))
+    return int(np.floor(min(size * 10.0 ** meta[STEP_DECIMALS] / meta[STEP] + 1e-9, LOTS_MAX)))
 
 
 @njit(cache=True, nogil=True)

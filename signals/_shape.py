@@ -48,8 +48,8 @@ def shape(bands: Sequence[Band], row: float | None = None) -> Shape | None:
     bands = [band for band in bands if len(band.prices)]
     if not bands:
         return None
-    widths = [Decimal(repr(band.row)) for band in bands]
-    wanted = [*widths] if row is None else [Decimal(repr(row))]
+    widths = [Decimal(repr(float(band.row))) for band in bands]
+    wanted = [*widths] if row is None else [Decimal(repr(float(row)))]
     finest = min(int(width.as_tuple().exponent) for width in (*widths, *wanted))
     units = [int(width.scaleb(-finest)) for width in widths]
     unit = lcm(*units) if row is None else int(wanted[0].scaleb(-finest))

@@ -206,7 +206,8 @@ class Worker:
     def _report(self, reader: Reader) -> None:
         self._health.update(
             state="running", sequence=self._watermark.sequence, lag=reader.pending, missing=reader.missing,
-            published=self._publisher.published, redis_error=self._writer.error, flushes=self._board.flushes,
+            published=self._publisher.published,
+            detections_again=self._published.again, redis_error=self._writer.error, flushes=self._board.flushes,
             rewrites=self._board.rewrites, behind=self._board.behind, recomputed=self._catch_up.recomputed,
             gaps_lag=self._gap_feed.lag, gaps_bad=self._gap_feed.bad,
             **self.core.counters(),

@@ -25,12 +25,14 @@ from flowtape import bus
 from flowtape.migrate import provision
 from schemas import instruments
 from schemas.candles import decode
+from schemas.detections import decode as decode_detection
 from schemas.events import Gap
 from schemas.names import HEADER_ID, WORD, event_message_id, event_subject, payload
-from schemas.settings import Settings
-from signals import _run
+from schemas.settings import LargeTradeSettings, Settings, SignalsSettings, SweepSettings
+from signals import _run, ranges
 from signals._decode import Message
 from signals._layout import DAY
+from signals._tables import Tables
 from tests.conftest import Stack, started
 from tests.signal_streams import SYMBOLS, Machine, instrument, messages, stream
 
@@ -349,6 +351,8 @@ async def test_what_the_log_no_longer_holds_comes_from_the_tables(bench: Bench) 
         stop.set()
         await filling
         await consumer.close()
+    await bench.cache.flushall()
+    await _answered_from_the_table(bench, before)
     await bench.nats.jetstream().purge_stream(WORD["trade"].stream, seq=batch[len(batch) // 2].sequence)
     await bench.cache.flushall()
     shutil.rmtree(bench.data_dir)
@@ -361,6 +365,67 @@ async def test_what_the_log_no_longer_holds_comes_from_the_tables(bench: Bench) 
         elif b":10s" not in name and name.startswith(b"footprint:") and not name.endswith(b":closed"):
             assert decode(after[name]).buys == decode(value).buys, name
             assert decode(after[name]).cvd == decode(value).cvd, name
+
+
+async def _answered_from_the_table(bench: Bench, before: dict[bytes, Any]) -> None:
+    """With Redis empty: any range comes from the table, and ``once`` writes the same minutes again."""
+    tables, compared = Tables(bench.settings.questdb.pg), 0
+    for name, members in before.items():
+        if name.endswith(b":1m:closed"):
+            _, exchange, symbol, *_ = name.decode().split(":")
+            candles = [decode(text) for text in members.values()]
+            begin, end = min(members), max(members) + 60_000_000
+            found = await ranges.profile(bench.cache, tables, exchange, symbol, begin, end)
+            assert found.buy == pytest.approx(sum(candle.buy for candle in candles))
+            assert sum(found.sells) == pytest.approx(sum(candle.sell for candle in candles))
+            compared += len(candles)
+    tables.close()
+    assert compared
+    connection = await bus.connect(bench.settings, "signal")
+    names = ["footprint", "profile", "vwap"]
+    await _run.signal(names, bench.settings, connection, bench.cache, asyncio.Event(), {}, once=True)
+    await connection.close()
+    after = await bench.keys()
+    assert await bench.cache.get(MARK) is None
+    for name, value in before.items():
+        if name.endswith(b":1m:closed"):
+            assert after[name] == value, name
+    assert any(name.startswith(b"vwap:") for name in after)
+    await bench.cache.flushall()
+
+
+async def test_detections_are_published_once_through_restarts_and_a_rebuild(bench: Bench) -> None:
+    loud = SignalsSettings(
+        sweep=SweepSettings(quantile=0.0, levels=2, within=5_000_000),
+        large_trade=LargeTradeSettings(quantile=0.0, notional=60_000.0),
+    )
+    bench.settings = msgspec.structs.replace(bench.settings, signals=loud)
+    start = 20_600 * DAY + 1_000_000
+    batch = _numbered(messages(stream(29, 2_000, start=start, wild=False), 29), await bench.begin())
+    again = 0
+    for part in (batch[:1_000], batch[1_000:], []):
+        if not part:
+            await bench.cache.flushall()
+            shutil.rmtree(bench.data_dir)
+        async with bench.worker() as health:
+            await bench.publish(part)
+            await bench.reached(part[-1].sequence if part else batch[-1].sequence)
+        again = health["detections_again"]
+    machine = Machine(sweep=loud.sweep, large_trade=loud.large_trade)
+    machine.feed(batch)
+    context, found = bench.nats.jetstream(), []
+    for signal_name in ("sweep", "large_trade", "unfinished"):
+        reader = await context.subscribe(f"sig.{signal_name}.>", ordered_consumer=True)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                found.append((await reader.next_msg(timeout=1)).data)
+        await reader.unsubscribe()
+    found = [one for one in map(decode_detection, found) if one.as_of >= start]
+    wanted = [one for one in machine.core.watch.outgoing if one.signal in ("sweep", "large_trade", "unfinished")]
+    key = msgspec.json.encode
+    assert sorted(map(key, found)) == sorted(map(key, wanted))
+    assert len(wanted) > 50
+    assert again > len(wanted) // 2
 
 
 async def _complete(bench: Bench) -> dict[tuple[str, str, int], bool]:
