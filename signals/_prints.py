@@ -26,8 +26,8 @@ FLOATS = 9
 FINE = 16
 BINS = 53 * FINE
 """A size is counted by its highest five bits: bins are at most 1/16 wide."""
-WINDOW, ORDERS_LEAST, RENEWED = 10_000, 500, 64
-"""Sizes are halved in weight when 20,000 have been counted; none is judged before 500; judged anew every 64."""
+WINDOW, RENEWED = 10_000, 500
+"""Sizes are halved in weight when 20,000 have been counted; what is large is judged anew every 500 orders."""
 BANDS_LEAST, BANDS_MAX = 100, 2_000
 WAIT = 100_000
 """An order that nothing follows is over so many µs after it might have been joined."""
@@ -71,12 +71,13 @@ def watch(
             return i, DUE, n
         if s < 0 or t < ints[s, TIME]:
             continue
-        day = t // DAY
-        g = day & 1
-        if grid_day[s, g] != day:
-            continue
-        if ints[s, DAY_OF] != day:
+        day = ints[s, DAY_OF]
+        if t - day * DAY < 0 or t - day * DAY >= DAY:  # a product costs less than a quotient
+            day = t // DAY
+            if grid_day[s, day & 1] != day:
+                continue
             return i, NEW_DAY, n
+        g = day & 1
         if n + SPARE > len(out):
             return i, FULL, n
         exact, amount = prices[i] * grid_scale[s, g, 0], quantities[i] * grid_scale[s, g, 1]
@@ -105,7 +106,7 @@ def watch(
                     bits += 1
                 sizes[s, bits * FINE + top] += 1
                 ints[s, ORDERS] += 1
-                if ints[s, ORDERS] % RENEWED == 0 and ints[s, ORDERS] >= ORDERS_LEAST:
+                if ints[s, ORDERS] % RENEWED == 0:
                     if ints[s, ORDERS] >= 2 * WINDOW:
                         ints[s, ORDERS] = 0
                         for b in range(BINS):
