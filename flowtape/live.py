@@ -39,6 +39,8 @@ class StatusLine:
             f"footprints {now['footprints']['keys']:,}",
             f"lag {now['lag']:,}",
         ]
+        if left := _pages_left(now):
+            parts.append(f"history: {left:,} pages left")
         if now["dead_letters"]:
             parts.append(f"dead letters {now['dead_letters']:,}")
         problems = [
@@ -52,3 +54,9 @@ class StatusLine:
             return 0.0
         seconds = (now["as_of"] - self._before["as_of"]) / 1e6
         return max(0.0, (rows - self._before["tables"].get("trades", 0)) / seconds) if seconds > 0 else 0.0
+
+
+def _pages_left(now: dict[str, Any]) -> int:
+    """Pages of history that producers still have to read."""
+    reading = (worker for worker in now["workers"].values() if worker.get("backfill"))
+    return sum(worker["history"].get("left", 0) for worker in reading)

@@ -143,7 +143,8 @@ class Scene:
         assert made is not None
         ticks = (made.open, made.high, made.low, made.close)
         assert [it.open, it.high, it.low, it.close] == [round(tick * tape.listing.tick_size, 10) for tick in ticks]
-        assert abs(it.volume / (made.volume * tape.listing.step_size) - 1) < 1e-6
+        size = it.value if tape.listing.inverse else it.volume
+        assert abs(size / (made.volume * tape.listing.step_size) - 1) < 1e-6
         assert it.trades in (None, made.trades)
 
     def pages(self, path: str) -> Counter[tuple[str, ...]]:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import redis
+from click.testing import CliRunner
 from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
 from consumers._questdb import query
+from flowtape.cli import cli
 from schemas import time
 from schemas.events import Kline, decode_any
 from schemas.names import HEADER_EVENTS
@@ -86,19 +88,29 @@ async def test_a_range_of_history_by_hand_is_exact_and_asking_again_changes_no_r
     ("arguments", "said"),
     [
         (("books", EXCHANGE, "BTC-USDT-PERP", "--from", "2026-11-01"), "no exchange keeps a history of it"),
-        (("klines", EXCHANGE, "BTC-USDX-PERP", "--from", "2026-11-01"), "near are BTC-USDT-PERP"),
+        (("klines", "binanze", "BTC-USDT-PERP", "--from", "2026-11-01"), "unknown exchange"),
         (("klines", EXCHANGE, "BTC-USDT-PERP", "--from", "yesterday"), "neither an ISO 8601 time"),
         (("klines", EXCHANGE, "BTC-USDT-PERP", "--from", "2026-11-02", "--to", "2026-11-01"), "before --to"),
-        (("klines", EXCHANGE, "BTC-USDT-PERP", "--from", "2026-11-01", "--interval", "7s"), "it has 1m"),
+        (("klines", EXCHANGE, "BTC-USDT-PERP", "--from", "2026-11-01", "--interval", "7x"), "not a duration"),
+        (("funding", EXCHANGE, "BTC-USDT-PERP", "--from", "2026-11-01", "--interval", "1m"), "funding has none"),
     ],
 )
-async def test_what_cannot_be_had_is_said_in_one_line(
-    arguments: tuple[str, ...], said: str, stack: Stack, nats: Client
-) -> None:
+def test_what_makes_no_sense_is_said_before_anything_is_asked(arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(cli, ["backfill", *arguments])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+async def test_what_an_exchange_does_not_have_is_said_in_one_line(stack: Stack, nats: Client) -> None:
     async with exchange() as (_, variables):
-        code, text = await ended(stack, *arguments, **variables)
-        assert (code, said in text) == (2, True), text
-        assert "Traceback" not in text
+        bounds = ("--from", "2026-11-01")
+        for arguments, said in (
+            (("BTC-USDX-PERP", *bounds), "near are BTC-USDT-PERP"),
+            (("BTC-USDT-PERP", *bounds, "--interval", "7s"), "it has 1m"),
+        ):
+            code, text = await ended(stack, "klines", EXCHANGE, *arguments, **variables)
+            assert (code, said in text) == (2, True), text
+            assert "Traceback" not in text
 
 
 async def test_an_exchange_that_refuses_ends_the_command_with_what_it_said(stack: Stack, nats: Client) -> None:
@@ -123,11 +135,11 @@ async def test_a_worker_killed_while_it_reads_history_asks_for_nothing_twice_but
         async def noted(path: str, its: Any) -> Any:
             if path.endswith("/klines") and its["interval"] == "1m":
                 asked.append((its["startTime"], its["endTime"]))
-            await asyncio.sleep(0.5)  # so that it can be met in the middle
+            await asyncio.sleep(0.8)  # so that it can be met in the middle
             return await answer(path, its)
 
         rest.answer = noted  # type: ignore[method-assign]  # looks on, changes nothing
-        more = {"FLOWTAPE_KLINES_BACKFILL": "25d", "FLOWTAPE_KLINES_INTERVALS": "1m"}
+        more = {"FLOWTAPE_KLINES_BACKFILL": "20d", "FLOWTAPE_KLINES_INTERVALS": "1m"}
         more |= {"FLOWTAPE_EXCHANGES_BINANCE_FUTURES_CHANNELS": "klines"}
         with (
             redis.Redis.from_url(stack.redis_url, decode_responses=True) as cache,
@@ -154,11 +166,11 @@ async def test_a_worker_killed_while_it_reads_history_asks_for_nothing_twice_but
 
             await eventually(whole, "all of it", 90)
             assert worker.stop() == 0
-        assert len({kline.timestamp for kline in await candles(nats, "1m")}) >= 25 * 1_440 - 1
+        assert len({kline.timestamp for kline in await candles(nats, "1m")}) >= 20 * 1_440 - 1
         first_life, second_life = asked[:before], asked[before:]
-        assert before < 37, "not run: it was done before it was killed"
+        assert before < 30, "not run: it was done before it was killed"
         # What was read in the last seconds, before it was noted, is read again; the rest is not.
-        assert len(second_life) < 37 - 5, "it began anew"
+        assert len(second_life) < 30 - 5, "it began anew"
         assert len({end for _, end in first_life}) == before
         messages = [m for m in await stored(nats, "MD_KLINE") if HEADER_EVENTS in m.headers]
         assert messages, "not run: nothing came in bulk"

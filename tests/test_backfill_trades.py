@@ -24,7 +24,7 @@ from tests.test_whole_path import settled
 WORDS = ("trades", "liquidations", "books")
 
 
-@pytest.mark.parametrize("exchange", ["binance", "okx_futures", "kraken", "deribit"])
+@pytest.mark.parametrize("exchange", ["binance", "coinbase", "kraken"])
 async def test_trades_before_the_first_start_come_newest_first_and_join_what_is_heard(
     exchange: str, tmp_path: Path
 ) -> None:

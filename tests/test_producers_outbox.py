@@ -84,6 +84,36 @@ async def test_what_falls_behind_is_put_together_in_order(client: Client, tmp_pa
     assert max(len(message.data) for message in messages) <= 256_000
 
 
+async def test_history_goes_many_in_one_message_and_behind_what_is_live(client: Client, tmp_path: Path) -> None:
+    async with running(outbox(client, tmp_path)) as box:
+        for number in range(3_000):
+            box.add_bulk(trade(number * 60_000_000))  # a minute apart: nothing takes turns with them
+        for number in range(40):
+            box.add(trade(number, "ETH-USDT"))
+        told = box.fence()
+        assert not told()
+        await until(told)
+        assert box.idle
+    messages = await stored(client, "MD_TRADE")
+    live = [place for place, message in enumerate(messages) if HEADER_EVENTS not in message.headers]
+    assert live == list(range(40))
+    assert trade_ids(messages) == [number * 60_000_000 for number in range(3_000)]
+    assert len(messages) == 40 + 6
+
+
+async def test_history_that_waits_when_the_outbox_closes_without_a_log_is_sent_by_the_next_one(
+    server: NatsServer, client: Client, tmp_path: Path
+) -> None:
+    box = outbox(client, tmp_path)
+    for number in range(1_000):
+        box.add_bulk(trade(number))
+    await box.close(0.0)
+    assert _spools(tmp_path)
+    async with running(outbox(client, tmp_path)) as again:
+        await until(lambda: again.idle)
+    assert trade_ids(await stored(client, "MD_TRADE")) == list(range(1_000))
+
+
 async def test_large_events_are_put_together_within_the_message_bound(client: Client, tmp_path: Path) -> None:
     levels = [(100_000.123456 + n, 1.23456789 + n) for n in range(200)]
     async with running(outbox(client, tmp_path, together_above=2)) as box:
