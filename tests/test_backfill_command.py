@@ -149,11 +149,13 @@ async def test_a_worker_killed_while_it_reads_history_asks_for_nothing_twice_but
             async def marked() -> bool:
                 bucket = await nats.jetstream().key_value("cursors")
                 try:
-                    await bucket.get(f"past.{EXCHANGE}.BTC-USDT-PERP")
+                    noted = (await bucket.get(f"past.{EXCHANGE}.BTC-USDT-PERP")).value
                 except KeyNotFoundError:
                     return False
-                return len(asked) > 10
+                spans[:] = json.loads(noted or b"{}").get("klines.1m", [])
+                return any(end - begin > time.DAY for begin, end in spans)
 
+            spans: list[tuple[int, int]] = []
             await eventually(marked, "a part of history is read and noted", 60)
             worker.kill()
             before = len(asked)
@@ -167,10 +169,10 @@ async def test_a_worker_killed_while_it_reads_history_asks_for_nothing_twice_but
             await eventually(whole, "all of it", 90)
             assert worker.stop() == 0
         assert len({kline.timestamp for kline in await candles(nats, "1m")}) >= 20 * 1_440 - 1
-        first_life, second_life = asked[:before], asked[before:]
         assert before < 30, "not run: it was done before it was killed"
-        # What was read in the last seconds, before it was noted, is read again; the rest is not.
-        assert len(second_life) < 30 - 5, "it began anew"
-        assert len({end for _, end in first_life}) == before
+        for start, end in asked[before:]:
+            first, last = int(start) * 1_000, int(end) * 1_000 + time.MINUTE
+            again = sum(max(0, min(last, high) - max(first, low)) for low, high in spans)
+            assert again <= 2 * time.MINUTE, "what was noted is asked for again, but for the candle before what is not"
         messages = [m for m in await stored(nats, "MD_KLINE") if HEADER_EVENTS in m.headers]
         assert messages, "not run: nothing came in bulk"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ def test_spans_hold_what_a_set_of_moments_would(
             moments -= set(range(begin, end))
     pairs = list(spans)
     assert {at for begin, end in pairs for at in range(begin, end)} == moments
-    assert all(end < begin for (_, end), (begin, _) in zip(pairs, pairs[1:], strict=False)), "some of them touch"
+    assert all(end < begin for (_, end), (begin, _) in pairwise(pairs)), "some of them touch"
     missing = spans.missing(*asked)
     assert {at for begin, end in missing for at in range(begin, end)} == set(range(*asked)) - moments
     assert missing == sorted(missing, reverse=True), "newest first"
