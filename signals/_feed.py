@@ -19,6 +19,7 @@ from schemas.names import STREAM_SIGNALS, signal_durable, watermark_key
 from schemas.settings import Settings
 from signals._decode import Message
 from signals._jetstream import StreamAnswer, StreamFacts, facts, request
+from signals._once import RedisAway
 from signals._publish import Letter, Publisher
 from signals._redis import Watermark, Writer
 from signals._series import Series, Source, is_named_well
@@ -188,6 +189,24 @@ class Feed:
             return False
         self._written = watermark
         return True
+
+    async def once(self) -> int:
+        """The keys of what the tables hold, and of what Redis holds of others; the log is not read. Returns how many.
+
+        No watermark is written. Raises TablesAway, and RedisAway where Redis did not take them.
+        """
+        await self.signal.history(self._tables, self._wall())
+        try:
+            await self.signal.poll(self._redis)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise RedisAway(f"Redis: {error or type(error).__name__}") from error
+        self.signal.dirty.update(self.signal.known())
+        rendered = [self.signal.render(who) for who in sorted(self.signal.dirty)]
+        values = [value for some, _ in rendered for value in some]
+        members = [member for _, some in rendered for member in some]
+        if not await self._writer.write(values, members, None, []):
+            raise RedisAway(f"Redis: {self._writer.error}")
+        return len(values) + len(members)
 
     def _report(self, readers: list[Reader]) -> None:
         self._health[self.signal.name] = {

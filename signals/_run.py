@@ -48,26 +48,25 @@ async def signal(
 ) -> None:  # fmt: skip
     """Compute the named signals (none named: all built-in ones) until ``stop``, or from the tables ``once``.
 
-    What is made of the slower streams is computed by the first part, and not by ``once``.
+    What is made of the slower streams is computed by the first part.
     Raises ConfigError for what cannot be computed, TablesAway and RedisAway when ``once`` finds a server away.
     """
     if names == [_alert_run.NAME]:
         watch = _alert_run.AlertWorker(settings, nats, redis, health, wall, monotonic, sleep)
         await watch.run(stop)
         return
-    series, owned = ({}, {}) if once else (plug_ins(), own.names(settings))
+    series, owned = plug_ins(), {} if once else own.names(settings)
     known = (*SIGNALS, *series)
     unknown = [name for name in names if name not in (*known, *owned)]
     if unknown:
         told = ", ".join((*known, *owned, _alert_run.NAME))
         raise ConfigError("command line", "signal", f"unknown {unknown[0]!r}; known are {told}")
     folded = tuple(name for name in SIGNALS if name in (names or SIGNALS))
-    if once:
+    around = (settings, nats, redis, health, wall, monotonic, sleep)
+    if once and folded:
         await compute_once(settings, _spans(settings), folded, part, nats, redis, wall, monotonic)
-        return
     if part.number > 1:
         series = {}
-    around = (settings, nats, redis, health, wall, monotonic, sleep)
     if mine := [name for name in names if name not in known]:
         if len(names) > 1:
             raise ConfigError("command line", "signal", f"{mine[0]!r} is your own: it runs in a process of its own")
@@ -78,6 +77,9 @@ async def signal(
     if idle and names:
         raise ConfigError("settings", f"signals.{idle[0]}", "empty or off: there is nothing to compute")
     feeds = [feed for feed in feeds if feed.signal.sources()]
+    if once:
+        await _once(feeds)
+        return
     work = [asyncio.ensure_future(feed.run(stop)) for feed in feeds]
     if folded:
         work.append(asyncio.ensure_future(_engine(folded, part, stop, *around)))
@@ -90,6 +92,16 @@ async def signal(
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+        for feed in feeds:
+            await feed.close()
+
+
+async def _once(feeds: list[Feed]) -> None:
+    """Raises TablesAway, RedisAway."""
+    try:
+        for feed in feeds:
+            _log.info("computed_once", signal=feed.signal.name, keys=await feed.once())
+    finally:
         for feed in feeds:
             await feed.close()
 
