@@ -15,8 +15,8 @@ from flowtape import __version__, log, servers
 from flowtape.configuration import read
 from flowtape.jar import JarError
 from schemas import time
-from schemas.names import WORD
-from schemas.settings import ConfigError, Settings
+from schemas.names import WORD, is_prefix
+from schemas.settings import ConfigError, Settings, size
 from schemas.symbols import EXCHANGES, SIMULATED
 
 _CONFIG = click.option(
@@ -44,6 +44,16 @@ class _Time(click.ParamType[int]):
             return time.parse(str(value))
         except ValueError:
             self.fail(f"{value!r} is neither an ISO 8601 time nor an integer of µs", param, ctx)
+
+
+class _Bytes(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(size(str(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Group(click.Group):
@@ -94,6 +104,12 @@ def command(group: click.Group, *arguments: Any, **options: Any) -> Callable[[Ca
 def _exchange(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     if value.removeprefix(SIMULATED) not in EXCHANGES:
         raise click.BadParameter(f"unknown exchange {value!r}; known are {', '.join(EXCHANGES)}")
+    return value
+
+
+def _prefix(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if value and not is_prefix(value):
+        raise click.BadParameter(f"{value!r} is not one word of letters, digits and - (and not md, sig or all)")
     return value
 
 
@@ -288,7 +304,8 @@ def consume(settings: Settings, words: tuple[str, ...]) -> int:
 @click.argument("names", nargs=-1)
 @click.option("--once", is_flag=True, help="Compute from the tables, write the keys and exit.")
 @click.option("--partition", default="1/1", show_default=True, help="Compute this part of the symbols, e.g. 2/4.")
-def signal(settings: Settings, names: tuple[str, ...], once: bool, partition: str) -> int:
+@click.option("--prefix", default="", callback=_prefix, help="Read a replay, write keys PREFIX:…, end with it.")
+def signal(settings: Settings, names: tuple[str, ...], once: bool, partition: str, prefix: str) -> int:
     """Compute every signal from the log into Redis, or those named.
 
     \b
@@ -299,22 +316,28 @@ def signal(settings: Settings, names: tuple[str, ...], once: bool, partition: st
     flowtape signal new pressure          write a signal of your own, with its test
     flowtape signal pressure              run it, in a process of its own
     flowtape signal alerts                watch for the rules of [[alerts]]
+    flowtape signal --prefix replay       from what flowtape replay publishes
     """
     from flowtape import worker
     from signals import _run
     from signals._partition import parse
+    from signals._replayed import compute
 
     if names[:1] == ("new",):
         return _new_signal(settings, names[1:])
+    if once and prefix:
+        raise ConfigError("command line", "--once", "a replay has no tables to compute from")
     try:
         part = parse(partition)
     except ValueError as error:
         raise ConfigError("command line", "--partition", str(error)) from error
     try:
         return worker.run(
-            settings, "signal", "-".join(("signal", *names)) + part.suffix,
-            lambda nats, cache, stop, health: _run.signal(
-                list(names), settings, nats, cache, stop, health, part=part, once=once
+            settings, "signal", "-".join(("signal", *names, *filter(None, (prefix,)))) + part.suffix,
+            lambda nats, cache, stop, health: (
+                compute(prefix, list(names), settings, nats, cache, stop, health, part=part)
+                if prefix
+                else _run.signal(list(names), settings, nats, cache, stop, health, part=part, once=once)
             ),
         )  # fmt: skip
     except _run.Unreachable as error:
@@ -461,6 +484,44 @@ def audit(
     end = _now() if end is None else end
     begin = end - time.DAY if begin is None else begin
     return asyncio.run(show(servers.resolve(settings), exchanges, begin, end, as_json=as_json))
+
+
+class _Speed(click.ParamType[float]):
+    name = "N|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            speed = 0.0 if value == "max" else float(value)
+        except ValueError:
+            speed = -1.0
+        if not 0.0 <= speed < float("inf") or (speed == 0.0 and value != "max"):
+            self.fail(f"{value!r} is neither a number above 0 nor max", param, ctx)
+        return speed
+
+
+@command(cli)
+@click.option("--from", "begin", type=_Time(), required=True, help="ISO 8601 or µs, by receipt.")
+@click.option("--to", "end", type=_Time(), help="ISO 8601 or µs; else now.")
+@click.option("--speed", type=_Speed(), default="1", show_default=True, help="Times as fast as it came, or max.")
+@click.option("--prefix", default="replay", show_default=True, callback=_prefix, help="First token of its subjects.")
+@click.option("--keep", type=_Bytes(), default="2GB", show_default=True, help="Bound of the stream it is put into.")
+@click.option("--again", is_flag=True, help="Replace an earlier replay under this prefix.")
+def replay(
+    settings: Settings, begin: int, end: int | None, speed: float, prefix: str, keep: int, again: bool
+) -> int:  # fmt: skip
+    """Publish history again, in the order it came in, on PREFIX.md.…; PREFIX.md.end is the last message.
+
+    \b
+    flowtape replay --from 2026-11-22T10:00 --to 2026-11-22T11:00 --speed 10
+    flowtape replay --from 2026-11-22 --speed max --prefix test &  flowtape signal --prefix test
+    """
+    from flowtape.replay import Order
+    from flowtape.replay import replay as run
+
+    end = _now() if end is None else end
+    if not begin < end:
+        raise click.UsageError("--from must lie before --to")
+    return asyncio.run(run(servers.resolve(settings), Order(prefix, begin, end, speed, keep, again)))
 
 
 def _now() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -87,6 +88,42 @@ def stream_subjects(stream: str) -> list[str]:
 
 
 STREAMS = (*(word.stream for word in WORDS), STREAM_SIGNALS, STREAM_DEAD)
+
+
+# --- replays ---------------------------------------------------------------------------------------------------
+HEADER_SEQUENCE, HEADER_RECEIVED = "Flowtape-Sequence", "Flowtape-Received"
+"""On replayed messages: their sequence in the stream they were first stored in, and when they came in, µs."""
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
+
+
+def is_prefix(text: str) -> bool:
+    """Whether replayed data may bear ``text``: one token, unlike those of live subjects and keys."""
+    return _PREFIX.fullmatch(text) is not None and text not in ("md", "sig", "all")
+
+
+def prefixed(prefix: str, subject: str) -> str:
+    """``replay.md.trade.binance.BTC-USDT``."""
+    return f"{prefix}.{subject}"
+
+
+def prefixed_key(prefix: str, key: str) -> str:
+    """``replay:footprint:binance:BTC-USDT:1m``; the key itself without a prefix."""
+    return f"{prefix}:{key}" if prefix else key
+
+
+def end_subject(prefix: str) -> str:
+    """``replay.md.end``: nothing follows."""
+    return f"{prefix}.md.end"
+
+
+def replay_stream(prefix: str) -> str:
+    """``replay_MD``: everything that is replayed under a prefix, in order of receipt."""
+    return f"{prefix}_MD"
+
+
+def replay_signals(prefix: str) -> str:
+    """``replay_SIGNALS``: what is computed from it."""
+    return f"{prefix}_SIGNALS"
 
 
 def table_durable(table: str) -> str:

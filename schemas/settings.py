@@ -58,7 +58,8 @@ def _duration(text: str) -> Duration:
     return Duration(0 if text == "off" else time.duration(text))
 
 
-def _size(text: str) -> Size:
+def size(text: str) -> Size:
+    """Bytes of ``500MB`` or ``50GB``. Raises ValueError otherwise."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)", text)
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 500MB or 50GB")
@@ -182,8 +183,8 @@ class StreamsSettings(_Section):
 class ProducerSettings(_Section):
     """``[producer]``: bounds of the outbox."""
 
-    memory: Size = field(default_factory=lambda: _size("64MB"))
-    spool: Size = field(default_factory=lambda: _size("1GB"))
+    memory: Size = field(default_factory=lambda: size("64MB"))
+    spool: Size = field(default_factory=lambda: size("1GB"))
 
 
 class ConsumerSettings(_Section):
@@ -464,7 +465,7 @@ def _culprit(raw: dict[str, Any]) -> str:
 def _decode(kind: type, value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text such as {'10s' if kind is Duration else '50GB'}")
-    return _duration(value) if kind is Duration else _size(value)
+    return _duration(value) if kind is Duration else size(value)
 
 
 def _override(raw: dict[str, Any], name: str, value: str) -> None:

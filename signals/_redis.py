@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from schemas.names import prefixed_key
+
 _log = structlog.get_logger()
 _TIMEOUT_S = 10.0
 _AT_ONCE = 32
@@ -46,11 +48,15 @@ def command(*words: bytes) -> bytes:
 
 
 class Writer:
-    """One connection to Redis; every method returns rather than raises while Redis is away, and says so."""
+    """One connection to Redis; every method returns rather than raises while Redis is away, and says so.
+
+    Every key begins with the prefix of a replay where ``redis`` is a view for one (``_prefixed.py``).
+    """
 
     def __init__(self, redis: Redis, watermark_key: str, kept: int) -> None:
         self._redis = redis
-        self._key = watermark_key.encode()
+        self._prefix = prefixed_key(getattr(redis, "key_prefix", ""), "").encode()
+        self._key = self._prefix + watermark_key.encode()
         self._kept = kept
         self._connection: AbstractConnection | None = None
         self.error = ""
@@ -79,6 +85,10 @@ class Writer:
 
         ``others`` are further fields of the watermark: sequences of a second and third stream.
         """
+        if self._prefix:
+            values = [value._replace(key=self._prefix + value.key) for value in values]
+            members = [member._replace(key=self._prefix + member.key) for member in members]
+            emptied = [self._prefix + key for key in emptied]
         commands = [command(b"MULTI")]
         if emptied:
             commands.append(command(b"DEL", *emptied))
@@ -108,7 +118,8 @@ class Writer:
         """Set keys that vanish by themselves."""
         if not values:
             return True
-        return await self._talk([command(b"SET", k, v, b"PX", b"%d" % expire_ms) for k, v in values]) is not None
+        expire = b"PX", b"%d" % expire_ms
+        return await self._talk([command(b"SET", self._prefix + k, v, *expire) for k, v in values]) is not None
 
     async def close(self) -> None:
         """Let the connection go."""

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from schemas import time
+from schemas.instruments import Instrument
 from schemas.names import WORD
 from schemas.settings import Settings
 from signals import footprint
@@ -47,6 +48,10 @@ GAPS_WAIT_S = 5.0
 STREAM = WORD["trade"].stream
 
 
+def _forget(_pin: Instrument) -> None:
+    """Pin nothing."""
+
+
 class Worker:
     """Everything of one engine; ``run`` may be called again when the stream was replaced."""
 
@@ -62,7 +67,10 @@ class Worker:
         longest = max(map(time.duration, self._config.profile.rolling), default=0)
         self._archive = Archive(path, self._config.closed, max(MINUTES_KEPT, longest + 2 * time.HOUR))
         self._registry = Registry(nats)
-        self._grids = Grids(self._config.row, self._registry.pins.append)
+        # rows that a replay chooses are its own affair
+        self._grids = Grids(
+            self._config.row, _forget if getattr(nats, "is_replay", False) else self._registry.pins.append
+        )
         self._publisher = Publisher(nats, monotonic)
         self._writer = Writer(redis, watermark_key, self._config.closed)
         self._tables = Tables(settings.questdb.pg)

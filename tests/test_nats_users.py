@@ -17,6 +17,7 @@ from tests.conftest import Stack
 DENIED = {
     "app": [
         "md.trade.binance.BTC-USDT", "sig.footprint.binance.BTC-USDT.1m", "md.dead.trade.binance",
+        "replay.md.trade.binance.BTC-USDT", "replay.sig.footprint.binance.BTC-USDT.1m",
         "$KV.instruments.binance.BTC-USDT", "$JS.API.STREAM.DELETE.MD_TRADE", "$JS.API.STREAM.PURGE.MD_TRADE",
         "$JS.API.STREAM.CREATE.MINE", "$JS.API.CONSUMER.DELETE.MD_TRADE.questdb-trades",
         "$JS.API.CONSUMER.MSG.NEXT.MD_TRADE.questdb-trades", "$JS.ACK.MD_TRADE.questdb-trades.1.1.1.1.0",
@@ -34,7 +35,7 @@ DENIED = {
     ],
     "signal": [
         "md.trade.binance.BTC-USDT", "md.dead.trade.binance", "$JS.API.STREAM.DELETE.MD_TRADE",
-        "$JS.API.STREAM.PURGE.MD_TRADE", "$KV.cursors.binance.BTC-USDT",
+        "replay.md.trade.binance.BTC-USDT", "$JS.API.STREAM.PURGE.MD_TRADE", "$KV.cursors.binance.BTC-USDT",
     ],
 }  # fmt: skip
 ALLOWED = {
