@@ -18,7 +18,8 @@ from consumers._durable import ACK_WAIT_S, Durable
 from consumers._latency import Latencies
 from consumers._patience import Patience, Stopped
 from consumers._pull import Pull, pending, stored, stream_sequence
-from consumers._questdb import Questdb
+from consumers._questdb import Questdb, statement
+from consumers._rewind import loss, unclean_start
 from consumers._sender import Refused, Writer
 from consumers._table import E, Table
 from consumers._watermark import Finding, Watermark
@@ -64,17 +65,21 @@ class Loop(Generic[E]):
         self._pull = Pull(nats, table.stream, table.durable, 2 * self._rows, monotonic)
         marks = Path(settings.data_dir) / "watermarks"
         self._watermark = Watermark(marks, table.durable, table.stream, monotonic)
-        self._clock = clock
+        self._clock, self._rewind = clock, settings.consumer.rewind
+        self._data_dir = Path(settings.data_dir)
         self._lost: list[Finding] = []
         """What was found missing and not reported yet: until then no mark may pass it on disk."""
         self._checked = self._progressed = monotonic()
         self._held: list[Msg] = []
         self._done: asyncio.Task[None] | asyncio.Future[None] = _nothing()
         self._reconnects = -1
+        self._rewound = 0
         self._patience = Patience(table.name, stop, health)
         self.health = health
         self._latencies = Latencies(table.event, clock)
-        health.update(rows=0, duplicates=0, conflicts=0, expired=0, dead=0, lag=0, holes=0, regressed=0, held="")
+        health.update(
+            rows=0, duplicates=0, conflicts=0, expired=0, dead=0, lag=0, holes=0, regressed=0, rewinds=0, held=""
+        )
         health["latency"] = self._latencies.told
 
     async def run(self) -> None:
@@ -99,6 +104,8 @@ class Loop(Generic[E]):
     async def rewind(self, start: int | None = None) -> None:
         """The table lost rows: fill it again from sequence ``start`` (None: all there is). Raises nats errors."""
         await self._durable.restart(self._js, start)
+        self._rewound += 1
+        self._pull.drop()
         self._sieve.forget()
         await self._pull.renew()
 
@@ -132,6 +139,7 @@ class Loop(Generic[E]):
         return ahead and self._clock() - stored(message) > BEHIND_S * 1e6
 
     async def _finish(self, batch: Batch[E]) -> None:
+        rewound = self._rewound
         began = self._monotonic()
         await self._until_done(lambda: self._write(batch))
         self._latencies.flushed(self._monotonic() - began)
@@ -139,12 +147,15 @@ class Loop(Generic[E]):
         await self._until_done(lambda: _dead.send(self._js, batch.dead, self._nats.max_payload))
         await self._pull.ack(batch.messages)
         del self._held[: len(batch.messages)]
-        self._watermark.advance(stream_sequence(batch.messages[-1]))
+        if rewound == self._rewound:  # else these are delivered again, behind others that are missing
+            self._watermark.advance(stream_sequence(batch.messages[-1]))
         self._count(batch)
 
     async def _write(self, batch: Batch[E]) -> None:
         if not batch.events:
             return
+        if self.health["held"]:  # QuestDB was away: it may have come back without its last rows
+            await self._look_for_loss()
         rows, of = self._spread(batch)
         if self.table.replaced is not None:
             rows += await self.table.replaced(self._questdb, batch.events)
@@ -191,9 +202,31 @@ class Loop(Generic[E]):
         await self._inspect()
         await self._pull.renew()
 
+    async def _look_for_loss(self) -> None:
+        """Whether QuestDB still has what it took: if not, have it delivered again."""
+        found = await self._questdb.fetch(statement("transactions"), self.table.name)
+        transactions, unclean = found[0][0] if found else 0, unclean_start(self._data_dir)
+        mark = self._watermark.mark
+        lost = (
+            loss(mark.steps, transactions, unclean > mark.rewound, self._rewind)
+            if self._rewind and mark.created
+            else None
+        )
+        if lost is not None:
+            log.warning("table_rewinds", table=self.table.name, reason=lost.reason, start=lost.start)
+            self.health["rewinds"] += 1
+            first = (await self._js.stream_info(self.table.stream)).state.first_seq
+            await self.rewind(lost.start)
+            self._watermark.go_back((lost.start or first) - 1)  # what the stream lost before is found as a hole
+        if unclean > mark.rewound:
+            self._watermark.answered(unclean)
+        if mark.sequence and mark.created:
+            self._watermark.note(transactions, self._clock(), self._rewind)
+
     async def _inspect(self) -> None:
         """Compare the stream with the watermark; a stream that went back is read again from its start."""
         self._checked, self._reconnects = self._monotonic(), self._nats.stats["reconnects"]
+        await self._look_for_loss()
         stream = await self._js.stream_info(self.table.stream)
         durable = await self._durable.ensure(self._js)
         created = stream.created.isoformat() if stream.created else ""

@@ -87,6 +87,11 @@ class Pull:
         self._reconnects = self._nats.stats["reconnects"]
         await self._ask()
 
+    def drop(self) -> None:
+        """Let go of what is buffered: it is delivered again."""
+        self._buffer.clear()
+        self._bytes = self._rows = 0
+
     async def take(self, rows: int, wait_s: float) -> list[Msg]:
         """Messages with ``rows`` lines or a few more, fewer (or none) after ``wait_s``."""
         if self._rows < rows:

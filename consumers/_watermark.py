@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 import msgspec
 import structlog
 
+from consumers._rewind import Step, noted
+
 log = structlog.get_logger()
 SAVE_EVERY_S = 3.0
 
@@ -24,6 +26,10 @@ class Mark(msgspec.Struct):
     stream: str
     created: str = ""
     sequence: int = 0
+    steps: list[Step] = []
+    """How far the table was when; what it takes to find back after a loss."""
+    rewound: int = 0
+    """The unclean start of QuestDB that was answered last, µs."""
 
 
 class Finding(NamedTuple):
@@ -72,6 +78,19 @@ class Watermark:
         """Everything up to ``sequence`` is in the table."""
         if sequence > self.mark.sequence:
             self.mark.sequence, self._changed = sequence, True
+
+    def note(self, transactions: int, clock: int, window: int) -> None:
+        """The table has taken in ``transactions`` by now (``clock``, µs), with everything up to the mark in them."""
+        self.mark.steps = noted(self.mark.steps, Step(clock, self.mark.sequence, transactions), window)
+        self._changed = True
+
+    def go_back(self, sequence: int) -> None:
+        """The table is read again behind ``sequence``: what was known of it holds no more."""
+        self.mark.sequence, self.mark.steps, self._changed = sequence, [], True
+
+    def answered(self, unclean: int) -> None:
+        """The start at ``unclean`` (µs) is dealt with."""
+        self.mark.rewound, self._changed = unclean, True
 
     def save(self, *, now: bool = False) -> None:
         """Write the mark if it changed and the last write is a while ago, or ``now``."""

@@ -19,12 +19,14 @@ import psutil
 
 from flowtape import jar
 from flowtape.embedded import HOST, SERVERS, Server
+from schemas.names import UNCLEAN_START
 from schemas.settings import ConfigError, Default, Settings, is_loopback
 
 STOP_S_MAX = 20.0
 HUNG_S_MAX = 5.0
 PORT_FREE_S_MAX = 3.0
 _POLL_S = 0.05
+_CLEAN_STOP = "stopped-cleanly"
 _launched: dict[int, subprocess.Popen[bytes]] = {}
 """Servers outlive the command that started them; while it lives it is their parent and collects their exit."""
 _COMPLAINTS = ("[FTL]", "nats-server:", "FATAL", "rror", "xception")
@@ -179,6 +181,8 @@ def _launch(server: Server, data_dir: Path, ports: dict[str, int]) -> tuple[Runn
             raise ServerError(server.name, f"disk full: {free:,} bytes free under {data_dir}, {need:,} needed")
         if server.name == "questdb" and not jar.path().is_file():
             raise ServerError(server.name, f"its jar is missing ({jar.path().name}); run `make setup`")
+        if server.name == "questdb":
+            _note_start(directory, data_dir)
         command = server.command(directory, ports)
         environment = {"FLOWTAPE_NATS_PASSWORD": "", **os.environ}
         with (log / f"{server.name}.log").open("ab") as out:
@@ -193,6 +197,23 @@ def _launch(server: Server, data_dir: Path, ports: dict[str, int]) -> tuple[Runn
         raise ServerError(server.name, f"cannot start under {data_dir}: {error.strerror}") from error
     _launched[child.pid] = child
     return Running(child.pid, psutil.Process(child.pid).create_time(), ports), child
+
+
+def _note_start(directory: Path, data_dir: Path) -> None:
+    """Tell the consumers of a start that no clean stop came before: rows may be gone that were acknowledged."""
+    clean = directory / _CLEAN_STOP
+    if (directory / "db").exists() and not clean.exists():
+        beside = data_dir / f"{UNCLEAN_START}.part"
+        beside.write_text(str(time.time_ns() // 1000))
+        os.replace(beside, data_dir / UNCLEAN_START)
+    clean.unlink(missing_ok=True)
+
+
+def _note_stop(directory: Path) -> None:
+    """What it had is on disk: the next start is a clean one."""
+    os.sync()
+    with contextlib.suppress(OSError):
+        (directory / _CLEAN_STOP).touch()
 
 
 def _await_ready(server: Server, process: Running, child: subprocess.Popen[bytes], data_dir: Path) -> None:
@@ -225,7 +246,8 @@ def stop(data_dir: Path, report: Callable[[str], None] = _silent) -> None:
             os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S_MAX
         for name, process in alive.items():
-            _ended(process, deadline)
+            if _ended(process, deadline) and name == "questdb":
+                _note_stop(data_dir / name)
             report(f"stopped {name}")
 
 
@@ -238,15 +260,20 @@ def end(data_dir: Path, name: str) -> None:
     _ended(process, time.monotonic() + HUNG_S_MAX)
 
 
-def _ended(process: Running, deadline: float) -> None:
-    """Wait for a process that was told to stop; SIGKILL after ``deadline``. Its exit is collected where it is ours."""
+def _ended(process: Running, deadline: float) -> bool:
+    """Wait for a process that was told to stop; SIGKILL after ``deadline``. Whether it ended by itself.
+
+    Its exit is collected where it is ours.
+    """
     while process.alive() and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-    if process.alive():
+    by_itself = not process.alive()
+    if not by_itself:
         os.kill(process.pid, signal.SIGKILL)
     child = _launched.pop(process.pid, None)
     if child is not None:
         child.wait()
+    return by_itself
 
 
 def answering(data_dir: Path) -> dict[str, bool]:

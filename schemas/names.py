@@ -246,6 +246,9 @@ def watermark_key(consumer: str) -> str:
     return f"watermark:{consumer}"
 
 
+UNCLEAN_START = "questdb-unclean-start"
+"""File of ``data_dir``: when QuestDB was last started without having been stopped cleanly, in µs."""
+
 # --- QuestDB ---------------------------------------------------------------------------------------------------
 TABLES = (
     "trades", "liquidations", "books", "klines", "open_interest", "funding", "gaps",

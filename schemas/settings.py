@@ -193,6 +193,7 @@ class ConsumerSettings(_Section):
     rows: int = 20_000
     wait: Duration = field(default_factory=lambda: _duration("250ms"))
     audit: Duration = field(default_factory=lambda: _duration("5m"))
+    rewind: Duration = field(default_factory=lambda: _duration("5m"))
 
 
 class CascadeSettings(_Section):
