@@ -24,6 +24,7 @@ from web._port import recorded
 DEMO_EXCHANGES = (
     "sim_binance", "sim_binance_futures", "sim_coinbase", "sim_kraken", "sim_okx_futures", "sim_bybit_futures",
 )  # fmt: skip
+DEMO_INDICATORS = '["RSI(14)", "EMA(20)", "MACD(12,26,9)"]'
 DEMO_SYMBOLS, DEMO_RATE = 4, 50
 """Of each exchange, and its trades a second: what two cores carry beside everything else."""
 DEMO_HISTORY = {"FLOWTAPE_KLINES_BACKFILL": "7d", "FLOWTAPE_TRADES_BACKFILL": "20m"}

@@ -324,7 +324,8 @@ class SignalsSettings(_Section):
     cascade: CascadeSettings = field(default_factory=CascadeSettings)
     levels: LevelsSettings = field(default_factory=LevelsSettings)
     open_interest: Duration = field(default_factory=lambda: _duration("5m"))
-    indicators: list[str] = field(default_factory=lambda: ["RSI(14)", "EMA(20)", "MACD(12,26,9)"])
+    indicators: list[str] = []
+    """TA-Lib functions: ``RSI(14)``. Off until some are named: a bar of each series costs memory."""
     indicator_bars: int = 500
     folder: str = ""
     anchors: list[str] = []
