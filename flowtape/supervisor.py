@@ -121,6 +121,8 @@ class _Up:
         own = self._settings.klines.backfill, self._settings.trades.backfill
         unchanged = own == (KlinesSettings().backfill, TradesSettings().backfill)
         environment = dict(DEMO_HISTORY) if unchanged else {}
+        if not self._settings.signals.indicators:
+            environment["FLOWTAPE_SIGNALS_INDICATORS"] = DEMO_INDICATORS
         for exchange in DEMO_EXCHANGES:
             prefix = f"FLOWTAPE_EXCHANGES_{exchange.upper()}"
             path = f"{HOST}:{port}/{exchange.removeprefix('sim_')}"
