@@ -97,7 +97,7 @@ async def connect(stack, names) -> None:
         return not late
 
     try:
-        await eventually(complete, "all producers are connected", 60 + 60 * MINUTES)
+        await eventually(complete, "all producers are connected", 120 + 60 * MINUTES)
     except AssertionError as error:
         raise AssertionError("\n".join(late)) from error
 
