@@ -19,8 +19,8 @@ from tests.market_feed import FUTURES, MarketFeed
 from tests.test_page import CHROMIUM, until_live
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
-MINUTES, RATE = 120, 16.0
-BYTES_MAX, COLOURS = 200_000, 160
+MINUTES, RATE = 90, 16.0
+BYTES_MAX, COLOURS = 200_000, 256
 CHART = f"?exchange={FUTURES}&symbol=BTC-USDT-PERP"
 PICTURES = {
     "footprint-dark": (CHART, "dark", 1440, 860),
@@ -28,7 +28,7 @@ PICTURES = {
     "operations": (f"{CHART}&view=operations", "dark", 1440, 1080),
     "phone": (CHART, "dark", 390, 844),
 }
-SETTLED_S = 12.0
+SETTLED_S = 8.0
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def _take(url: str) -> None:
             _settle(page)
             file = FOLDER / f"{name}.png"
             picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+            picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
             context.close()
             size = file.stat().st_size
             print(f"{file.name}  {size / 1000:.0f} kB")

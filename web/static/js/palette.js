@@ -24,7 +24,7 @@ export function readPalette(root) {
   return palette;
 }
 
-const shades = (colour) => Array.from({ length: SHADES }, (_, n) => faded(colour, 0.05 + (0.5 * (n + 1)) / SHADES));
+const shades = (colour) => Array.from({ length: SHADES }, (_, n) => faded(colour, 0.04 + (0.3 * (n + 1)) / SHADES));
 
 /** The colour `#rrggbb`, see-through. */
 export function faded(hex, alpha) {
