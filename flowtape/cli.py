@@ -143,25 +143,43 @@ def _config_path() -> Path | None:
 
 @cli.group("servers")
 def servers_group() -> None:
-    """The embedded NATS, QuestDB and Redis: flowtape servers start|stop|status."""
+    """The embedded NATS, QuestDB and Redis: flowtape servers start|stop|status.
+
+    \b
+    flowtape servers start
+    flowtape servers status
+    flowtape servers stop
+    """
 
 
 @command(servers_group, "start")
 def servers_start(settings: Settings) -> None:
-    """Start what is not running, and wait until it is ready."""
+    """Start what is not running, and wait until it is ready.
+
+    \b
+    flowtape servers start
+    """
     for name, process in servers.start(settings, click.echo).items():
         click.echo(f"{name}  ready  pid {process.pid}  {_ports(process)}")
 
 
 @command(servers_group, "stop")
 def servers_stop(settings: Settings) -> None:
-    """Stop what was started under data_dir."""
+    """Stop what was started under data_dir.
+
+    \b
+    flowtape servers stop
+    """
     servers.stop(Path(settings.data_dir), click.echo)
 
 
 @command(servers_group, "status")
 def servers_status(settings: Settings) -> int:
-    """Which servers run, and on which ports; exit code 1 if one does not."""
+    """Which servers run, and on which ports; exit code 1 if one does not.
+
+    \b
+    flowtape servers status
+    """
     state = servers.running(Path(settings.data_dir))
     for name in servers.wanted(settings):
         process = state.get(name)
@@ -176,7 +194,11 @@ def _ports(process: servers.Running) -> str:
 
 @command(cli)
 def migrate(settings: Settings) -> int:
-    """Create or update streams, buckets, tables and views. Safe to run again."""
+    """Create or update streams, buckets, tables and views. Safe to run again.
+
+    \b
+    flowtape migrate
+    """
     from flowtape.migrate import run
 
     return run(servers.resolve(settings), click.echo)
@@ -386,7 +408,11 @@ def web(settings: Settings) -> int:
 @click.option("--symbols", default=10, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--rate", default=200.0, show_default=True, help="Trades a second of each exchange.")
 def simulate(settings: Settings, host: str, port: int, seed: int, symbols: int, rate: float) -> int:
-    """Serve simulated exchanges over real WebSocket and REST: ws://HOST:PORT/<exchange>."""
+    """Serve simulated exchanges over real WebSocket and REST: ws://HOST:PORT/<exchange>.
+
+    \b
+    flowtape simulate --port 9001 --rate 500
+    """
     from flowtape.simulation import run
 
     del settings
@@ -429,10 +455,29 @@ def sub(settings: Settings, subject: str) -> int:
 @command(cli)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def status(settings: Settings, as_json: bool) -> int:
-    """Servers, workers, rows, lag, footprints; exit code 1 when something is down."""
+    """Servers, workers, rows, lag, footprints; exit code 1 when something is down.
+
+    \b
+    flowtape status
+    flowtape status --json
+    """
     from flowtape.status import show
 
     return asyncio.run(show(servers.resolve(settings), as_json=as_json))
+
+
+@command(cli)
+def top(settings: Settings) -> int:
+    """A live full-screen view: exchanges, rates, lag, gaps, hottest symbols, liquidations, one footprint.
+
+    Keys: q quits, n and p (or the arrows) switch the symbol.
+
+    \b
+    flowtape top
+    """
+    from flowtape.top import show
+
+    return asyncio.run(show(servers.resolve(settings)))
 
 
 def _exchanges(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -459,7 +504,12 @@ def doctor(settings: Settings, exchanges: tuple[str, ...], every: bool, as_json:
 @command(cli)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def gaps(settings: Settings, as_json: bool) -> int:
-    """Holes in the data: what is missing, what was filled, on what evidence."""
+    """Holes in the data: what is missing, what was filled, on what evidence.
+
+    \b
+    flowtape gaps
+    flowtape gaps --json
+    """
     from flowtape.gaps import show
 
     return asyncio.run(show(servers.resolve(settings), as_json=as_json))

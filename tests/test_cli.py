@@ -35,10 +35,26 @@ def flowtape(*arguments: str, cwd: Path, stdin: bytes = b"", **extra: str) -> su
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:
     listed = flowtape("--help", cwd=tmp_path).stdout.decode()
-    names = "up servers migrate produce klines consume signal web simulate decode sub status doctor"
+    names = "up servers migrate produce klines consume signal web simulate decode sub status top doctor"
     for name in names.split():
         assert f"\n  {name} " in listed
         assert b"Usage" in flowtape(name, "--help", cwd=tmp_path).stdout
+
+
+def test_every_command_has_an_example_of_its_own() -> None:
+    from click import Group
+
+    from flowtape.cli import cli
+
+    def each(group: Group, words: str):
+        for name, its in group.commands.items():
+            yield f"{words} {name}", its
+            if isinstance(its, Group):
+                yield from each(its, f"{words} {name}")
+
+    for words, its in each(cli, "flowtape"):
+        examples = [line.strip() for line in (its.help or "").splitlines() if line.strip().startswith("flowtape ")]
+        assert any(line.startswith(words) for line in examples), f"{words} --help has no example"
 
 
 @pytest.mark.parametrize(

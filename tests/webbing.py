@@ -140,9 +140,14 @@ async def tell(stack, data_dir, start):
         for table in ("candles", "trades", "books", "liquidations", "klines", "open_interest", "funding", "gaps"):
             sql = f"SELECT count() FROM {table} WHERE exchange = $1 AND timestamp >= $2::long::timestamp"
             counts.append((await questdb.fetch(sql, EXCHANGE, start))[0][0])
+        seen.append(counts)
         return counts == [MINUTES, 3 * MINUTES, 1, 1, 1, 1, 1, 1] and await cache.exists(f"cvd:{EXCHANGE}:{SYMBOL}")
 
-    await eventually(stored, "the story is in the tables")
+    seen = []
+    try:
+        await eventually(stored, "the story is in the tables", 180)
+    except AssertionError as error:
+        raise AssertionError(f"rows {seen[-1]}, engine {health}") from error
     stop.set()
     await asyncio.gather(*tasks)
     await questdb.close()

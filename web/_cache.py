@@ -30,22 +30,22 @@ class Cache:
     """Reads of Redis; one that is away is an ApiError 503."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self.redis = redis
 
     async def value(self, key: str) -> bytes | None:
         """A string."""
-        found: bytes | None = await self._ask(self._redis.get(key))
+        found: bytes | None = await self._ask(self.redis.get(key))
         return found
 
     async def newest(self, key: str, begin: int, end: int, count: int) -> list[bytes]:
         """Members of a sorted set with a score in [begin, end), ascending: the ``count`` newest."""
-        found = await self._ask(self._redis.zrange(key, f"({end}", begin, desc=True, byscore=True, offset=0, num=count))
+        found = await self._ask(self.redis.zrange(key, f"({end}", begin, desc=True, byscore=True, offset=0, num=count))
         return list(reversed(found))
 
     async def oldest(self, key: str, begin: int, end: int, count: int) -> list[bytes]:
         """Members of a sorted set with a score in [begin, end), ascending: the ``count`` oldest."""
         found: list[bytes] = await self._ask(
-            self._redis.zrange(key, begin, f"({end}", byscore=True, offset=0, num=count)
+            self.redis.zrange(key, begin, f"({end}", byscore=True, offset=0, num=count)
         )
         return found
 
@@ -53,7 +53,7 @@ class Cache:
         """Names of keys, at most ``most``."""
         found: list[str] = []
         try:
-            async for key in self._redis.scan_iter(pattern, count=1000):
+            async for key in self.redis.scan_iter(pattern, count=1000):
                 found.append(key.decode())
                 if len(found) >= most:
                     break

@@ -1,4 +1,4 @@
-"""Candles and profiles made from the tables by the kernels that make the live ones: same content, same bytes."""
+"""Candles made from the tables by the kernels that make the live ones: same content, same bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from signals._layout import (
 from signals._layout import BUY as BUY_COLUMN
 from signals._layout import SELL as SELL_COLUMN
 from signals._options import DEFAULTS
-from signals._render import ROOM, candle, profile
+from signals._render import ROOM, candle
 from signals._write import parts
 from web._tables import Tables
 
@@ -171,16 +171,3 @@ class Renderer:
         meta[INCOMPLETE], meta[SEQUENCE], meta[AS_OF] = not head.complete, head.sequence, head.as_of
         end = candle(self._out, 0, meta, rows.buy, rows.sell, len(rows.buy), True, self._marks, self._options)
         return msgspec.Raw(prefix + self._out[:end].tobytes())
-
-    def profile(
-        self, prefix: bytes, price_rows: list[tuple[Any, ...]], step: float | None, begin: int, end: int,
-        sequence: int, as_of: int,
-    ) -> msgspec.Raw:  # fmt: skip
-        """A volume profile of [begin, end) as JSON; all of ``price_rows`` are one."""
-        total = sum(row[3] + row[4] for row in price_rows)
-        unit = unit_of(price_rows, step, total)
-        rows = folded(price_rows, unit)
-        meta = _meta(rows, unit)
-        meta[SEQUENCE], meta[AS_OF] = sequence, as_of
-        size = profile(self._out, 0, meta, rows.buy, rows.sell, len(rows.buy), begin, end, self._options)
-        return msgspec.Raw(prefix + self._out[:size].tobytes())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 from msgspec import Meta, field
+from redis.exceptions import RedisError
 
 from schemas import time
 from schemas.names import key
+from signals import ranges
+from signals._tables import Tables
 from web._desk import Desk
 from web._endpoint import Endpoint, Moment, OfSymbol
 from web._errors import ApiError
-from web._stored import heads, price_rows
 
 SPAN_MAX = 40 * time.DAY
 _RANGE = re.compile(r"[A-Za-z0-9-]{1,40}")
@@ -25,6 +27,7 @@ class Ask(OfSymbol, kw_only=True):
     range: Annotated[str, Meta(description="`session`, `previous`, `rolling-4h`, `rolling-24h`")] = ""
     from_: Annotated[Moment | None, Meta(description="First minute: ISO 8601 or µs")] = field(name="from", default=None)
     to: Annotated[Moment | None, Meta(description="Minute after the last; now if left out")] = None
+    row: Annotated[float, Meta(gt=0, description="Row height of a span, a multiple of its candles' own")] | None = None
 
 
 class Profile(msgspec.Struct):
@@ -35,7 +38,7 @@ class Profile(msgspec.Struct):
     range: str
     from_: int = field(name="from")
     to: int
-    tick: float
+    tick: float | None
     row: float
     prices: list[float]
     buys: list[float]
@@ -46,12 +49,17 @@ class Profile(msgspec.Struct):
     poc: float | None
     vah: float | None
     val: float | None
-    sequence: int
-    as_of: int
+    sequence: int | None = None
+    as_of: int | None = None
+    """Of a named range: the last event in it."""
+    deltas: list[float] | None = None
+    hvn: list[float] | None = None
+    lvn: list[float] | None = None
+    """High and low volume nodes, by lower edge."""
 
 
 async def handle(desk: Desk, ask: Ask) -> msgspec.Raw:
-    """A named range as Redis holds it; a span from the closed minutes of the table ``footprints``."""
+    """A named range as Redis holds it; a span from candles of Redis and, before them, of the table."""
     symbol = await desk.instruments.canonical(ask.exchange, ask.symbol)
     if ask.from_ is None and ask.to is None:
         name = ask.range or "session"
@@ -63,22 +71,27 @@ async def handle(desk: Desk, ask: Ask) -> msgspec.Raw:
         return msgspec.Raw(found)
     if ask.range or ask.from_ is None:
         raise ApiError(400, "invalid_parameter", "give range, or from and to")
-    return await _span(desk, ask.exchange, symbol, int(ask.from_), desk.clock() if ask.to is None else int(ask.to))
+    return await _span(desk, ask, symbol, int(ask.from_), desk.clock() if ask.to is None else int(ask.to))
 
 
-async def _span(desk: Desk, exchange: str, symbol: str, begin: int, end: int) -> msgspec.Raw:
-    begin, end = time.floor(begin, time.MINUTE), time.floor(end + time.MINUTE - 1, time.MINUTE)
+async def _span(desk: Desk, ask: Ask, symbol: str, begin: int, end: int) -> msgspec.Raw:
     if not 0 < end - begin <= SPAN_MAX:
         raise ApiError(400, "invalid_parameter", "from, to: a span of at most 40 days, from before to")
-    rows = await price_rows(desk.tables, exchange, symbol, begin, end, 2**61)
-    found = await heads(desk.tables, exchange, symbol, begin, end, 2**61)
-    if not rows or not found:
-        raise ApiError(404, "no_data", f"no closed minutes of {exchange} {symbol} in that span")
-    instrument = desk.instruments.newest.get((exchange, symbol))
-    prefix = f'{{"exchange":"{exchange}","symbol":"{symbol}","range":"span",'.encode()
-    step = instrument.quantity_step if instrument else None
-    (every,) = rows.values()
-    return desk.renderer.profile(prefix, every, step, begin, end, found[0].sequence, found[0].as_of)
+    tables = cast(Tables, desk.tables)  # asked the same way, as the reader
+    try:
+        found = await ranges.profile(
+            desk.cache.redis, tables, ask.exchange, symbol, begin, end, desk.settings.signals, ask.row
+        )
+    except ValueError as error:
+        raise ApiError(400, "invalid_parameter", f"row: {error}") from error
+    except (RedisError, OSError) as error:
+        raise ApiError(503, "cache_away", "Redis does not answer") from error
+    if not found.prices:
+        raise ApiError(404, "no_data", f"nothing of {ask.exchange} {symbol} in that span")
+    instrument = desk.instruments.newest.get((ask.exchange, symbol))
+    body = msgspec.structs.asdict(found) | {"range": "span", "tick": instrument.tick_size if instrument else None}
+    body |= {"from": body.pop("begin"), "to": body.pop("end")}
+    return msgspec.Raw(msgspec.json.encode(body))
 
 
 ENDPOINTS = (Endpoint("/api/profile", "Volume profile of a named range or a span", Ask, Profile, handle),)
