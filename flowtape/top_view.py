@@ -50,19 +50,20 @@ def _exchanges(now: dict[str, Any], before: dict[str, Any]) -> Table:
             continue
         earlier = before.get("workers", {}).get(name)
         frames = _rate(beat, earlier, "frames", seconds)
-        events = _rate(beat["outbox"], earlier and earlier["outbox"], "events", seconds)
+        events = _rate(beat["outbox"], earlier and earlier.get("outbox", {}), "events", seconds)
         age = (now["as_of"] - beat["exchange_time"]) / SECOND if beat.get("exchange_time") else None
-        sockets = f"{beat['connected']}/{beat['connections']}"
+        have, wanted = beat.get("connected", 0), beat.get("connections", 0)
         table.add_row(
-            name, Text(sockets, "" if beat["connected"] == beat["connections"] else "red"), frames, events,
+            name, Text(f"{have}/{wanted}", "" if have == wanted else "red"), frames, events,
             "" if age is None else f"{age:.1f} s ago", str(beat.get("gaps", {}).get("open", "")),
-            str(beat["reconnects"]), str(beat["outbox"]["waiting"]),
+            str(beat.get("reconnects", "")), str(beat["outbox"].get("waiting", "")),
         )  # fmt: skip
     return table
 
 
 def _rate(now: dict[str, Any], before: dict[str, Any] | None, word: str, seconds: float) -> str:
-    return "" if before is None else f"{max(now[word] - before[word], 0) / seconds:,.0f}"
+    """A second's worth of a counter; a worker that has only begun may not have it yet."""
+    return "" if before is None else f"{max(now.get(word, 0) - before.get(word, 0), 0) / seconds:,.0f}"
 
 
 def _hot(rows: list[tuple[Any, ...]], chosen: tuple[str, str] | None) -> Table:
