@@ -36,7 +36,8 @@ def text_of(shown) -> str:
 
 def test_rates_are_what_came_since_the_last_look() -> None:
     before = {"as_of": 8_000_000, "workers": {"produce-x": BEAT | {"frames": 400, "outbox": {"events": 480}}}}
-    now = {"as_of": 10_000_000, "workers": {"produce-x": BEAT, "web": {}, "new": {"outbox": {}}}, "lag": 12, "problems": ["redis: away"]}
+    workers = {"produce-x": BEAT, "web": {}, "new": {"outbox": {}}}
+    now = {"as_of": 10_000_000, "workers": workers, "lag": 12, "problems": ["redis: away"]}
     hot = [("x", "A-B", 30, 1234.5, 9.5)]
     forced = [("x", "A-B", 9_000_000, 0, "L", "long", 1.0, 2.0, 3000.0, "all")]
     shown = text_of(screen(now, before, hot, forced, ("x", "A-B"), None, 40))
