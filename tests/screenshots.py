@@ -73,6 +73,7 @@ def _take(url: str) -> None:
 
 def _settle(page: Page) -> None:
     page.wait_for_function("() => globalThis.flowtape?.page.feed?.candles.size > 5", timeout=60_000)
+    page.locator("#state[data-state=live]").wait_for(timeout=120_000)  # the engine has caught up
     time.sleep(SETTLED_S)
 
 
