@@ -23,7 +23,7 @@ def draw_candle(axes: Axes, at: int, candle: FootprintCandle) -> None:
     for price, buy, sell in zip(candle.prices, candle.buys, candle.sells, strict=True):
         shade = min(1.0, abs(buy - sell) / most)
         axes.add_patch(Rectangle((at - 0.4, price), 0.8, candle.row, color=BUY if buy >= sell else SELL, alpha=shade))
-        if len(candle.prices) <= 40:
+        if len(candle.prices) <= 40 and buy + sell:
             axes.text(at, price + candle.row / 2, f"{sell:.3g} × {buy:.3g}", fontsize=5, ha="center", va="center")
     colour = BUY if candle.close >= candle.open else SELL
     axes.plot([at - 0.45, at - 0.45], [candle.open, candle.close], color=colour, linewidth=2)

@@ -75,7 +75,9 @@ class Profile(msgspec.Struct):
 class AsyncClient:
     """Reads; every call may raise ApiError, which says in ``code`` and ``message`` what is not there."""
 
-    def __init__(self, config: str | Path | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(self, config: str | Path | None = None, *, prefix: str = "", settings: Settings | None = None) -> None:
+        """``prefix`` reads a replay: its events and what was computed from it, under the names of live ones."""
+        self._prefix = prefix
         self._settings = servers.resolve(settings or read(Path(config) if config else None))
         self._nats: Nats | None = None
 
@@ -174,9 +176,8 @@ class AsyncClient:
     # --- live values -------------------------------------------------------------------------------------------
     async def value(self, name: str, exchange: str, symbol: str, *more: str) -> dict[str, Any] | None:
         """What a key of Redis holds, e.g. ``value("vwap", "binance", "BTC-USDT", "session")``; None: there is none."""
-        if exchange != "all":
-            symbol = await self._desk.instruments.canonical(exchange, symbol)
-        found = await self._desk.cache.value(names.key(name, exchange, symbol, *more))
+        symbol = await self._desk.instruments.canonical(exchange, symbol)
+        found = await self._desk.cache.value(names.prefixed_key(self._prefix, names.key(name, exchange, symbol, *more)))
         return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
 
     async def is_live(self, exchange: str, symbol: str) -> bool:
@@ -200,24 +201,29 @@ class AsyncClient:
         return await self.value(f"signal:{name}", exchange, symbol)
 
     # --- events ------------------------------------------------------------------------------------------------
-    async def subscribe(self, subject: str, *, since: When | None = None) -> AsyncIterator[Any]:
-        """Events of a subject as they come, each once; with ``since`` first those stored from then on.
+    async def subscribe(self, subject: str, *, since: When | None = None, follow: bool = True) -> AsyncIterator[Any]:
+        """Events of a subject as they come, each once; with ``since`` first those stored from then on, and without
+        ``follow`` those alone.
 
         ``md.…`` gives the structs of ``schemas.events``, ``sig.footprint.…`` a FootprintCandle, other signals dicts.
         What comes while the log is away is delivered afterwards. Raises StreamReplaced when the log was made anew.
         """
         begin = 0 if since is None else _moment(since)
-        readers = [await self._reader(stream, subject, begin) for stream in streams(subject)]
-        once = Once()
+        readers = [await self._reader(stream, subject, begin) for stream in streams(subject, self._prefix)]
+        once, named = Once(), len(self._prefix) + 1 if self._prefix else 0
+        reached = {reader: reader.sequence for reader in readers}
         taking = {asyncio.create_task(reader.take(TAKE_S, 1)): reader for reader in readers}
         try:
-            while True:
+            while taking:
                 done, _ = await asyncio.wait(taking, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     reader, messages = taking.pop(task), task.result()
-                    taking[asyncio.create_task(reader.take(TAKE_S, 1))] = reader
+                    reached[reader] = messages[-1].sequence if messages else reached[reader]
+                    # what arrived meanwhile waits in the reader
+                    if follow or reader.pending or reader.sequence != reached[reader]:
+                        taking[asyncio.create_task(reader.take(TAKE_S, 1))] = reader
                     for message in messages:
-                        for event in once.of(message.subject, message.payload):
+                        for event in once.of(message.subject[named:], message.payload):
                             yield event
         finally:
             for task in taking:
@@ -229,7 +235,8 @@ class AsyncClient:
     async def _reader(self, stream: str, subject: str, begin: int) -> Reader:
         found = await facts(self.bus, stream)
         sequence = 0 if begin else found.last
-        return Reader(self.bus, stream, found.created, sequence, subjects=[subject], since=begin)
+        its = names.prefixed(self._prefix, subject) if self._prefix else subject
+        return Reader(self.bus, stream, found.created, sequence, subjects=[its], since=begin)
 
     async def on_candle(
         self, act: Callable[[FootprintCandle], Awaitable[object] | object], exchange: str = "*", symbol: str = "*",

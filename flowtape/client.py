@@ -35,8 +35,8 @@ T = TypeVar("T")
 class Client:
     """``AsyncClient`` for programs without an event loop: one runs in a thread of its own. Safe to share."""
 
-    def __init__(self, config: str | Path | None = None, *, settings: Settings | None = None) -> None:
-        self._its = AsyncClient(config, settings=settings)
+    def __init__(self, config: str | Path | None = None, *, prefix: str = "", settings: Settings | None = None) -> None:
+        self._its = AsyncClient(config, prefix=prefix, settings=settings)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="flowtape-client", daemon=True)
 
@@ -109,12 +109,12 @@ class Client:
         """As AsyncClient.signal."""
         return self._run(self._its.signal(name, exchange, symbol))
 
-    def subscribe(self, subject: str, *, since: When | None = None) -> Iterator[Any]:
+    def subscribe(self, subject: str, *, since: When | None = None, follow: bool = True) -> Iterator[Any]:
         """As AsyncClient.subscribe."""
-        coming = self._its.subscribe(subject, since=since)
+        coming = self._its.subscribe(subject, since=since, follow=follow)
         try:
-            while True:
-                yield self._run(_next(coming))
+            while (event := self._run(_next(coming))) is not _END:
+                yield event
         finally:
             self._run(_close(coming))
 
@@ -129,8 +129,11 @@ class Client:
                 return
 
 
+_END = object()
+
+
 async def _next(coming: AsyncIterator[Any]) -> Any:
-    return await anext(coming)
+    return await anext(coming, _END)
 
 
 async def _close(coming: Any) -> None:

@@ -42,13 +42,15 @@ class Once:
 _SIGNAL: dict[str, Callable[[bytes], Any]] = {"footprint": candles.decode}
 
 
-def streams(subject: str) -> list[str]:
+def streams(subject: str, prefix: str = "") -> list[str]:
     """The streams that may hold a subject. Raises ValueError where none can."""
     first, _, rest = subject.partition(".")
     word = names.WORD.get(rest.split(".")[0])
-    found = [names.STREAM_SIGNALS] if first in ("sig", "*", ">") else []
+    signals = names.replay_signals(prefix) if prefix else names.STREAM_SIGNALS
+    found = [signals] if first in ("sig", "*", ">") else []
     if first in ("md", "*", ">"):
-        found += [word.stream] if word else [each.stream for each in names.WORDS]
+        live = [word.stream] if word else [each.stream for each in names.WORDS]
+        found += [names.replay_stream(prefix)] if prefix else live
     if not found:
         raise ValueError(f"{subject!r}: events are on md.…, signals on sig.…")
     return found

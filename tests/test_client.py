@@ -82,6 +82,14 @@ def test_live_values_are_those_of_redis_and_none_where_there_are_none(told: Stac
             flow.cvd("nowhere", SYMBOL)
 
 
+def test_what_the_log_holds_is_read_to_its_end(told: Stack) -> None:
+    with Client(settings=told.settings) as flow:
+        trades = list(flow.subscribe(f"md.trade.{EXCHANGE}.{SYMBOL}", since=1, follow=False))
+        nothing = list(flow.subscribe("md.trade.nobody.A-B", since=1, follow=False))
+    assert [trade.trade_id for trade in trades] == [trade.trade_id for trade in trades_told()]
+    assert nothing == []
+
+
 def test_closed_candles_are_handed_over_until_enough(told: Stack) -> None:
     seen: list[FootprintCandle] = []
 

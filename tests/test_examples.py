@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import redis.asyncio as aioredis
 
+from examples.backtest import trade_over
 from examples.paper_bot import run
 from examples.strategy import Account, StackedImbalances
 from flowtape import bus
@@ -21,11 +22,11 @@ from schemas.events import Clock, Event, Trade
 from schemas.instruments import Instrument
 from schemas.names import BUCKET_INSTRUMENTS, event_subject, payload
 from schemas.settings import load
-from schemas.time import SECOND
+from schemas.time import DAY, SECOND
 from signals import _run as signals_run
 from tests.conftest import Stack
 from tests.harness import environment, eventually
-from tests.webbing import EXCHANGE, START, SYMBOL, tell
+from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, story, tell
 
 WHO = ("sim_deribit", "BOT-USD")
 
@@ -118,6 +119,27 @@ def candle(**changes) -> FootprintCandle:
             "complete": True, "trades": 1, "prices": [1.0], "buys": [1.0], "sells": [1.0], "imbalances": [],
             "unfinished": {"high": True, "low": True}, "sequence": 1, "as_of": 1}  # fmt: skip
     return msgspec.convert(numbers | rest | changes, FootprintCandle)
+
+
+def test_the_backtest_replays_what_happened_and_trades_on_all_of_it(migrated: Stack, tmp_path) -> None:
+    asyncio.run(tell(migrated, tmp_path / "story", START))
+    ended = subprocess.run(
+        [sys.executable, "-m", "examples.backtest", EXCHANGE, SYMBOL, "--from", str(START), "--to", str(START + DAY),
+         "--stack", "1"],
+        env=environment(migrated.settings), capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    trades = sum(isinstance(event, Trade) for event in story(START))
+    # the last minute closes by the exchange's clock, which only the log holds, not the tables
+    assert any(f"{trades} trades, {closed} candles" in ended.stdout for closed in (MINUTES - 1, MINUTES)), ended.stdout
+
+
+def test_the_strategy_sees_a_candle_only_when_it_could_be_known() -> None:
+    strategy = StackedImbalances(Account(), size=1.0)
+    made = candle(stacks=[{"side": "buy", "low": 1.0, "high": 3.0, "count": 3}])
+    early, late = trade(1, 60 * SECOND, 100.0, 5.0, sold=False), trade(2, 61 * SECOND, 101.0, 5.0, sold=False)
+    trade_over([late, early], [made], strategy)
+    assert [(fill.timestamp, fill.price) for fill in strategy.account.fills] == [(61 * SECOND, 101.0)]
 
 
 def test_the_plot_draws_a_picture(migrated: Stack, tmp_path) -> None:
