@@ -26,7 +26,7 @@ STOP_S_MAX = 20.0
 HUNG_S_MAX = 5.0
 PORT_FREE_S_MAX = 3.0
 _POLL_S = 0.05
-_CLEAN_STOP = "stopped-cleanly"
+CLEAN_STOP = "stopped-cleanly"
 _launched: dict[int, subprocess.Popen[bytes]] = {}
 """Servers outlive the command that started them; while it lives it is their parent and collects their exit."""
 _COMPLAINTS = ("[FTL]", "nats-server:", "FATAL", "rror", "xception")
@@ -201,7 +201,7 @@ def _launch(server: Server, data_dir: Path, ports: dict[str, int]) -> tuple[Runn
 
 def _note_start(directory: Path, data_dir: Path) -> None:
     """Tell the consumers of a start that no clean stop came before: rows may be gone that were acknowledged."""
-    clean = directory / _CLEAN_STOP
+    clean = directory / CLEAN_STOP
     if (directory / "db").exists() and not clean.exists():
         beside = data_dir / f"{UNCLEAN_START}.part"
         beside.write_text(str(time.time_ns() // 1000))
@@ -213,7 +213,7 @@ def _note_stop(directory: Path) -> None:
     """What it had is on disk: the next start is a clean one."""
     os.sync()
     with contextlib.suppress(OSError):
-        (directory / _CLEAN_STOP).touch()
+        (directory / CLEAN_STOP).touch()
 
 
 def _await_ready(server: Server, process: Running, child: subprocess.Popen[bytes], data_dir: Path) -> None:

@@ -99,15 +99,15 @@ async def test_rows_lost_by_a_killed_questdb_are_back_and_a_clean_start_rewinds_
         await until_health(health, "trades", rewinds=0, rows=1)
 
 
-async def _again(stack: Stack, nats: Client) -> None:
-    """Servers that were stopped, and a connection that is back."""
-    stack.start()
+async def _stopped(stack: Stack) -> None:
+    """QuestDB alone is stopped, cleanly and noted as such."""
+    os.kill(stack.pid("questdb"), signal.SIGTERM)
 
-    async def connected() -> bool:
-        return nats.is_connected
+    async def dead() -> bool:
+        return not servers.running(stack.data_dir)["questdb"].alive()
 
-    await until(connected, "NATS is back")
-    await nats.flush()
+    await until(dead, "QuestDB has stopped")
+    (stack.data_dir / "questdb" / servers.CLEAN_STOP).touch()
 
 
 async def test_an_older_copy_of_the_files_is_filled_up_from_where_it_was_taken(
@@ -116,17 +116,17 @@ async def test_an_older_copy_of_the_files_is_filled_up_from_where_it_was_taken(
     symbol = new_symbol()
     files, copy = own_stack.data_dir / "questdb", own_stack.data_dir / "older"
     await _filled(own_stack, own_nats, symbol)
-    servers.stop(own_stack.data_dir)
+    await _stopped(own_stack)
     shutil.copytree(files, copy)
-    await _again(own_stack, own_nats)
+    own_stack.start()
     async with consuming(own_stack, own_nats, "trades") as health:
         await publish(own_nats, *(trade(symbol, n) for n in range(30, 60)))
         await until_rows(own_stack, 60, "trades", symbol)
         await until_health(health, "trades", rewinds=0)
-    servers.stop(own_stack.data_dir)
+    await _stopped(own_stack)
     shutil.rmtree(files)
     copy.rename(files)
-    await _again(own_stack, own_nats)
+    own_stack.start()
     assert not unclean_start(own_stack.data_dir), "not run: the start was to look clean"
     assert await rows(own_stack, "SELECT count() FROM trades WHERE symbol = $1", symbol) == [(30,)]
     async with consuming(own_stack, own_nats, "trades") as health:
