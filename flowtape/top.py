@@ -104,10 +104,11 @@ async def _live(top: Top, console: Console) -> int:
         with contextlib.suppress(asyncio.QueueFull):
             pressed.put_nowait(os.read(sys.stdin.fileno(), 16).decode(errors="replace"))
 
+    # Before anything is drawn: whoever sees the screen may already press a key.
+    loop.add_signal_handler(signal.SIGINT, pressed.put_nowait, "\x03")
+    loop.add_signal_handler(signal.SIGTERM, pressed.put_nowait, "q")
     with _keys_as_typed(), Live(top.render(console.height), console=console, screen=True, auto_refresh=False) as live:
         loop.add_reader(sys.stdin.fileno(), on_key)
-        loop.add_signal_handler(signal.SIGINT, pressed.put_nowait, "\x03")
-        loop.add_signal_handler(signal.SIGTERM, pressed.put_nowait, "q")
         try:
             while True:
                 await top.read()
