@@ -457,18 +457,6 @@ def _a_minute_ago() -> tuple[int, int]:
     return now_ms - 90_000, now_ms - 30_000
 
 
-def test_the_sum_over_exchanges_is_found_and_the_tape_shows_its_members(visit: Callable[..., Visit]) -> None:
-    visitor = visit()
-    page = visitor.open()
-    page.keyboard.press("/")
-    page.keyboard.type("sim_all btc")
-    page.locator("#picker [data-symbol='sim_all:BTC-USD']").click()
-    visitor.until("page.feed.exchange === 'sim_all' && page.feed.candles.size > 0")
-    visitor.until("page.tape.count > 0")
-    assert visitor.value("page.tape.feeds") == [f"{SPOT}:BTC-USDT"]
-    assert visitor.complaints == []
-
-
 def test_the_tape_puts_fills_of_one_order_together_leaves_small_ones_out_and_names_what_was_liquidated(
     visit: Callable[..., Visit],
 ) -> None:
