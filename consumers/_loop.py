@@ -217,7 +217,8 @@ class Loop(Generic[E]):
             self.health["rewinds"] += 1
             first = (await self._js.stream_info(self.table.stream)).state.first_seq
             await self.rewind(lost.start)
-            self._watermark.go_back((lost.start or first) - 1)  # what the stream lost before is found as a hole
+            # What the stream lost before the table had it, or before it is read again, is found as a hole.
+            self._watermark.go_back(min(mark.sequence, (lost.start or first) - 1))
         if unclean > mark.rewound:
             self._watermark.answered(unclean)
         if mark.sequence and mark.created:

@@ -63,8 +63,8 @@ class Profile(msgspec.Struct):
     poc: float | None
     vah: float | None
     val: float | None
-    sequence: int
-    as_of: int
+    sequence: int = 0
+    as_of: int = 0
 
     def __post_init__(self) -> None:
         self.prices, self.buys, self.sells = (

@@ -88,6 +88,7 @@ class Feed:
 
     async def _work(self, readers: list[Reader], stop: asyncio.Event) -> None:
         began = self._monotonic()
+        self._others: dict[str, int] = {}
         self._written: Watermark | None = None
         self._caught_up = False
         self._due = dict.fromkeys(("flush", "history", "poll"), began)
@@ -179,15 +180,15 @@ class Feed:
         rendered = [self.signal.render(who) for who in sorted(dirty)]
         values = [value for some, _ in rendered for value in some]
         members = [member for _, some in rendered for member in some]
-        if not values and not members and held == watermark:
-            return True
         streams = [source.stream for source in self.signal.sources()[1:]]
         others = {f"sequence:{name}": reader.sequence for name, reader in zip(streams, more, strict=True)}
+        if not values and not members and held == watermark and others == self._others:
+            return True
         if not await self._writer.write(values, members, watermark, [], others):
             self.signal.dirty |= dirty
             self._written = None
             return False
-        self._written = watermark
+        self._written, self._others = watermark, others
         return True
 
     async def once(self) -> int:

@@ -101,6 +101,7 @@ class Worker:
                 await self._post(stop)
                 await self._housekeeping(reader)
             await self._finish()
+            self._report(reader)
         finally:
             await reader.close()
             await self._gap_feed.close()

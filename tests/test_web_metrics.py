@@ -102,7 +102,8 @@ async def test_every_process_is_in_the_answer_and_every_declared_name(migrated: 
             found = {family.name: family for family in text_string_to_metric_families(await answer.text())}
         up = {sample.labels["worker"] for sample in found["flowtape_up"].samples if sample.value}
         stages = {sample.labels["stage"] for sample in found["flowtape_latency_seconds"].samples}
-        return workers <= up and stages == {"receive", "log", "row"} and found
+        counted = {s.labels["channel"] for s in found["flowtape_events"].samples if s.value}
+        return workers <= up and stages == {"receive", "log", "row"} and "trades" in counted and found
 
     simulate = ("simulate", "--port", str(port), "--symbols", "1")
     async with serving(migrated, tmp_path) as site:
