@@ -23,7 +23,7 @@ from simulator._faults import Active, Fault, Kind
 from simulator._market import Market
 from simulator._run import serve
 from simulator._server import Simulator
-from tests.accounting import Account, of_log
+from tests.accounting import Account, of_log, trades_of
 from tests.producing import NOW, NatsServer, frame, nats_server, until
 
 PATIENCE_S = 90.0
@@ -60,10 +60,19 @@ class Scene:
         task = asyncio.create_task(produce(self.exchange, self.settings, self.nats, stop, self.health))
         try:
             await until(lambda: self.health.get("frames", 0) > 20 or task.done(), PATIENCE_S)
+            await self.stored()
             yield
         finally:
             stop.set()
             await task
+
+    async def stored(self) -> None:
+        """Until the log has trades of every symbol: what is left out before the first is no hole."""
+        for _ in range(int(PATIENCE_S / 0.1)):
+            if all([await trades_of(self.nats, self.exchange, symbol) for symbol in self.symbols]):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not run: {self.exchange}: no trades of every symbol")
 
     def fault(self, kind: Kind, **more: Any) -> Active:
         """Have this exchange misbehave."""
