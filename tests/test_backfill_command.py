@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time as clocks
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,22 +58,24 @@ async def candles(nats: Client, interval: str) -> list[Kline]:
 
 async def test_a_range_of_history_by_hand_is_exact_and_asking_again_changes_no_row(stack: Stack, nats: Client) -> None:
     symbol = "BTC-USDT-PERP"
+    midnight = time.floor(clocks.time_ns() // 1_000, time.DAY) - 3 * time.DAY  # within the days the table keeps
+    day = time.iso(midnight)[:10]
     async with exchange() as (simulator, variables), consuming(stack, nats, "trades", "klines"):
-        bounds = ("--from", "2026-11-01T00:00", "--to", "2026-11-02T12:00")
+        bounds = ("--from", day, "--to", time.iso(midnight + 36 * time.HOUR))
         for _ in range(2):
             code, text = await ended(stack, "klines", EXCHANGE, "BTCUSDT", *bounds, "--interval", "1m", **variables)
             assert code == 0, text
             assert "2,160 events" in text
-        short = ("--from", "2026-11-01T00:00", "--to", "2026-11-01T00:12")
+        short = ("--from", day, "--to", f"{day}T00:12")
         for _ in range(2):
             code, text = await ended(stack, "trade", EXCHANGE, symbol, *short, **variables)
             assert code == 0, text
-        first, last = time.parse("2026-11-01"), time.parse("2026-11-01T00:12")
+        first, last = midnight, midnight + 12 * time.MINUTE
         told = {"symbol": symbol, "from": str(first // 1_000), "to": str(last // 1_000 - 1)}
         sums = await truth(simulator.hubs[EXCHANGE].desk, told)
 
         async def there() -> Any:
-            where = f"WHERE exchange = '{EXCHANGE}' AND symbol = '{symbol}' AND timestamp IN '2026-11-01'"
+            where = f"WHERE exchange = '{EXCHANGE}' AND symbol = '{symbol}' AND timestamp IN '{day}'"
             trades = await query(stack.questdb_pg, f"SELECT count(), sum(value) FROM trades {where}")
             klines = await query(stack.questdb_pg, f"SELECT count(), min(source), max(revision) FROM klines {where}")
             reached = trades[0][0] >= sums["count"] and klines[0][0] >= 1_440

@@ -14,10 +14,12 @@ import termios
 import time
 
 import pytest
+import redis
 from rich.console import Console
 
 from flowtape.servers import free_port
 from flowtape.top_view import footprint, screen
+from schemas.names import KEY_HEALTH
 from tests.conftest import Stack
 from tests.harness import commands, environment, eventually
 
@@ -119,6 +121,8 @@ def fed(migrated: Stack):
     prefix, where = "FLOWTAPE_EXCHANGES_SIM_BINANCE_", f"127.0.0.1:{port}/binance"
     extra = {f"{prefix}WS_URL": f"ws://{where}", f"{prefix}REST_URL": f"http://{where}", f"{prefix}SYMBOLS": '["*"]'}
     simulate = ("simulate", "--port", str(port), "--symbols", "2")
+    with redis.Redis.from_url(migrated.redis_url) as cache:
+        cache.delete(KEY_HEALTH)  # of workers that other tests killed
     with commands(migrated, simulate, ("produce", "sim_binance"), ("consume",), ("signal",), **extra):
         yield migrated
 
