@@ -32,8 +32,10 @@ demo: setup  ## everything on a simulated exchange; Ctrl-C stops it
 up: setup  ## everything on the exchanges of flowtape.toml; Ctrl-C stops it
 	@$(BIN)/flowtape up
 
-test: setup lint  ## the whole test suite, on real servers
-	@$(BIN)/python -m pytest
+test: setup lint  ## the whole test suite, on real servers; TEST_WORKERS=0 for one test after another
+	@$(BIN)/python -m pytest -n $${TEST_WORKERS:-2} --dist loadfile || { \
+	  echo "what failed beside others, once more alone:"; \
+	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 lint: setup  ## ruff and mypy; warnings are errors
 	@$(BIN)/ruff check .

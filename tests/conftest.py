@@ -123,6 +123,13 @@ def migrated(stack: Stack) -> Stack:
     return stack
 
 
+def own_migrated(folder: Path) -> Iterator[Stack]:
+    """For a module's own ``migrated``: its tests count what lies in tables and log, and nobody else may add to it."""
+    with started(folder) as running:
+        asyncio.run(provision(running.settings, lambda _line: None))
+        yield running
+
+
 @pytest.fixture
 async def nats(migrated: Stack) -> AsyncIterator[Client]:
     """An admin's connection; streams and tables exist, the streams are empty and have no consumers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,11 +13,16 @@ from flowtape.client import ApiError, AsyncClient, Client, FootprintCandle
 from schemas.events import Kline, Trade
 from schemas.names import event_subject, payload
 from schemas.time import MINUTE, iso
-from tests.conftest import Stack
+from tests.conftest import Stack, own_migrated
 from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, story, tell
 
 END = START + MINUTES * MINUTE
 WHO = (EXCHANGE, SYMBOL)
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    yield from own_migrated(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")

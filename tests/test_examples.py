@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -24,11 +25,16 @@ from schemas.names import BUCKET_INSTRUMENTS, event_subject, payload
 from schemas.settings import load
 from schemas.time import DAY, SECOND
 from signals import _run as signals_run
-from tests.conftest import Stack
+from tests.conftest import Stack, own_migrated
 from tests.harness import environment, eventually
 from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, story, tell
 
 WHO = ("sim_deribit", "BOT-USD")
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    yield from own_migrated(tmp_path_factory.mktemp("own"))
 
 
 def trade(number: int, at: int, price: float, quantity: float, *, sold: bool) -> Trade:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,22 @@ from schemas.time import HOUR, MINUTE, SECOND
 from signals import _run
 from signals._prefixed import Prefixed
 from signals._replayed import compute
-from tests.conftest import Stack
+from tests.conftest import Stack, own_migrated
 from tests.consuming import consuming, new_symbol, now, publish, trade, until, until_rows
 from tests.signal_streams import SYMBOLS, instrument, messages, stream
 
 PREFIX = "again"
 DAYS = 40 * 24 * HOUR
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    yield from own_migrated(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="module")
+def migrated(stack: Stack) -> Stack:
+    return stack
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from schemas.candles import FootprintCandle
 from schemas.events import Book, Funding, Gap, Kline, Liquidation, OpenInterest, Trade, encode
 from schemas.names import HEADER_ORIGIN, HEADER_REASON, dead_subject
 from schemas.time import HOUR, MINUTE
-from tests.conftest import Stack
+from tests.conftest import Stack, own_migrated
 from tests.harness import eventually
 from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, serving, story, tell
 from web.profile import Profile
@@ -28,6 +29,11 @@ class Told(NamedTuple):
 
     stack: Stack
     start: int
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    yield from own_migrated(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as arrow
@@ -10,7 +11,7 @@ import pytest
 
 from schemas.events import Trade
 from schemas.time import HOUR, MINUTE
-from tests.conftest import Stack
+from tests.conftest import Stack, own_migrated
 from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, serving, story, tell
 
 MARKET = "SIM_BYBIT:BTCUSDT-SPOT"
@@ -23,6 +24,11 @@ class Told(NamedTuple):
     stack: Stack
     start: int
     trades: list[Trade]
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    yield from own_migrated(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="module")
