@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic
 
-import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -20,7 +19,7 @@ from consumers._patience import Patience, Stopped
 from consumers._pull import Pull, pending, stored, stream_sequence
 from consumers._questdb import Questdb, statement
 from consumers._rewind import loss, unclean_start
-from consumers._sender import Refused, Writer
+from consumers._store import Store
 from consumers._table import E, Table
 from consumers._watermark import Finding, Watermark
 from schemas.settings import Settings
@@ -60,7 +59,7 @@ class Loop(Generic[E]):
         self._rows = min(settings.consumer.rows, table.flush_rows_max)
         self._wait_s = settings.consumer.wait / 1e6
         self._sieve = Sieve(table, getattr(settings.retention, table.name), clock)
-        self._writer = Writer(settings.questdb.http, table.name, table.layout)
+        self._store = Store(table, settings.questdb.http, questdb)
         self._durable = Durable(table.stream, table.durable, table.subjects, max(1000, 3 * self._rows))
         self._pull = Pull(nats, table.stream, table.durable, 2 * self._rows, monotonic)
         marks = Path(settings.data_dir) / "watermarks"
@@ -98,7 +97,7 @@ class Loop(Generic[E]):
             await asyncio.wait([self._done])
             if not self._lost:
                 self._watermark.save(now=True)
-            self._writer.close()
+            self._store.close()
             await self._pull.close()
 
     async def rewind(self, start: int | None = None) -> None:
@@ -156,28 +155,10 @@ class Loop(Generic[E]):
             return
         if self.health["held"]:  # QuestDB was away: it may have come back without its last rows
             await self._look_for_loss()
-        rows, of = self._spread(batch)
-        if self.table.replaced is not None:
-            rows += await self.table.replaced(self._questdb, batch.events)
-        refused: list[Refused] = []
-        for first in range(0, len(rows), self.table.flush_rows_max):
-            part = rows[first : first + self.table.flush_rows_max]
-            refused += [Refused(first + at, why) for at, why in await asyncio.to_thread(self._writer.write, part)]
-        for event, why in {of[at]: why for at, why in refused if at < len(of)}.items():
-            self._sieve.bury_row(batch, event, why)
-        batch.rows = len(rows) - len(refused)
-
-    def _spread(self, batch: Batch[E]) -> tuple[list[msgspec.Struct], list[int]]:
-        """The rows of the batch's events, and of which event each is."""
-        if self.table.rows is None:
-            return list(batch.events), list(range(len(batch.events)))
-        rows: list[msgspec.Struct] = []
-        of: list[int] = []
-        for index, event in enumerate(batch.events):
-            its = list(self.table.rows(event))
-            rows += its
-            of += [index] * len(its)
-        return rows, of
+        stored = await self._store.write(batch.events)
+        for index, why in stored.refused.items():
+            self._sieve.bury_row(batch, index, why)
+        batch.rows = stored.rows
 
     async def _until_done(self, act: Callable[[], Awaitable[object]]) -> None:
         await self._patience.until_done(act, self._say_working)

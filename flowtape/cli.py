@@ -574,6 +574,40 @@ def replay(
     return asyncio.run(run(servers.resolve(settings), Order(prefix, begin, end, speed, keep, again)))
 
 
+@cli.group()
+def rebuild() -> None:
+    """Fill tables or keys of a range again from the log, while everything goes on.
+
+    \b
+    flowtape rebuild tables --from 2026-11-22 --to 2026-11-23
+    flowtape rebuild tables trades candles --from 2026-11-22T10:00
+    """
+
+
+@command(rebuild, "tables")
+@click.argument("words", nargs=-1)
+@click.option("--from", "begin", type=_Time(), required=True, help="ISO 8601 or µs, by the rows' own time.")
+@click.option("--to", "end", type=_Time(), help="ISO 8601 or µs, not included; else now.")
+def rebuild_tables(settings: Settings, words: tuple[str, ...], begin: int, end: int | None) -> int:
+    """Write the rows of a range again from the log; of all tables, or of those named. No row comes twice.
+
+    \b
+    flowtape rebuild tables --from 2026-11-22 --to 2026-11-23
+    flowtape rebuild tables trades --from 2026-11-22T10:00
+    """
+    from flowtape.rebuild import tables as run
+
+    return run(settings, words, *_range(begin, end))
+
+
+def _range(begin: int, end: int | None) -> tuple[int, int]:
+    """Raises UsageError for a range that holds nothing."""
+    end = _now() if end is None else end
+    if not begin < end:
+        raise click.UsageError("--from must lie before --to (which is now where it is left out)")
+    return begin, end
+
+
 def _now() -> int:
     return clocks.time_ns() // 1000
 
