@@ -7,6 +7,7 @@ import { decimals, size } from "./format.js";
 
 const NARROW = 560; // css pixels
 const AXIS_PIXELS = 26;
+const [SPACING_LEAST, SPACING_MOST] = [1.2, 400]; // css pixels a candle
 /** Candles are wide enough for cells with text at first, and the profile has room at the right. */
 const LARGE = { barSpacing: 78, rightOffsetPixels: 150 };
 const SMALL = { barSpacing: 62, rightOffsetPixels: 44 };
@@ -16,6 +17,7 @@ export class Chart {
   #panes = new Map(); // name → {series, pane}
   #palette = null;
   #container;
+  #asked = {}; // spacing and position that the next frame will show
 
   constructor(container, palette) {
     this.#palette = palette;
@@ -23,7 +25,7 @@ export class Chart {
     new ResizeObserver(() => this.#heights()).observe(container);
     this.chart = createChart(container, { autoSize: true, ...look(palette),
       crosshair: { mode: CrosshairMode.Normal },
-      timeScale: { minBarSpacing: 1.2, maxBarSpacing: 400,
+      timeScale: { minBarSpacing: SPACING_LEAST, maxBarSpacing: SPACING_MOST,
         ...(container.clientWidth < NARROW ? SMALL : LARGE),
         timeVisible: true, secondsVisible: true, borderVisible: false, shiftVisibleRangeOnNewBar: true },
       rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.11, bottom: 0.06 }, minimumWidth: container.clientWidth < NARROW ? 56 : 74 },
@@ -130,11 +132,22 @@ export class Chart {
 
   /** Wider (more than 1) or narrower candles. */
   zoom(factor) {
-    this.time.applyOptions({ barSpacing: Math.min(400, Math.max(1.2, this.time.options().barSpacing * factor)) });
+    const now = this.#asked.spacing ?? this.time.options().barSpacing;
+    const spacing = Math.min(SPACING_MOST, Math.max(SPACING_LEAST, now * factor));
+    this.time.applyOptions({ barSpacing: spacing });
+    this.#ask({ spacing });
   }
 
   scroll(bars) {
-    this.time.scrollToPosition(this.time.scrollPosition() + bars, false);
+    const position = (this.#asked.position ?? this.time.scrollPosition()) + bars;
+    this.time.scrollToPosition(position, false);
+    this.#ask({ position });
+  }
+
+  /** The library tells the old values until it has drawn: without this, of two keys in one frame one would be lost. */
+  #ask(asked) {
+    if (!Object.keys(this.#asked).length) requestAnimationFrame(() => { this.#asked = {}; });
+    Object.assign(this.#asked, asked);
   }
 
   resetPrice() {
