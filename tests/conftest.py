@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
@@ -51,6 +52,15 @@ class Stack:
     def pid(self, name: str) -> int:
         """The process id of ``nats``, ``questdb`` or ``redis``."""
         return servers.running(self.data_dir)[name].pid
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one server, and wait until it is gone: one that is still dying would count as running."""
+        process = psutil.Process(self.pid(name))
+        process.kill()
+        deadline = time.monotonic() + 30
+        while servers.running(self.data_dir)[name].alive():
+            assert time.monotonic() < deadline, f"{name} survived SIGKILL"
+            time.sleep(0.01)
 
     def start(self) -> None:
         """Start again what was killed, on the same ports; one that somebody took meanwhile is waited for."""

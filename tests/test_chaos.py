@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import redis
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 
+from consumers._questdb import QuestdbRefused, QuestdbUnreachable, query
 from flowtape import bus
 from flowtape.migrate import provision
 from schemas.names import KEY_HEALTH
@@ -49,7 +49,7 @@ class World:
         """By symbol, µs: before it everything has been accounted for."""
 
     async def kill_server(self, name: str) -> None:
-        os.kill(self.stack.pid(name), signal.SIGKILL)
+        await asyncio.to_thread(self.stack.kill, name)
         await asyncio.sleep(self.rng.uniform(0.1, 1.0))
         await asyncio.to_thread(self.stack.start)
 
@@ -88,6 +88,13 @@ class World:
             told = {s: a and (a.first, a.last, a.unaccounted, a.named, a.gaps) for s, a in its.items()}
             raise AssertionError(f"wanted {last}: {told}") from error
         self.since = dict.fromkeys(last, now_ms * 1000)
+
+    async def a_candle_closed(self) -> bool:
+        """Whether a minute is over and in the tables: rounds can be shorter than one."""
+        try:
+            return bool(await query(self.stack.questdb_pg, "SELECT 1 FROM candles LIMIT 1"))
+        except (QuestdbUnreachable, QuestdbRefused):
+            return False
 
     async def ready(self) -> bool:
         """Whether the signals run: a kernel that was changed is compiled first, once."""
@@ -180,6 +187,7 @@ async def test_rounds_of_faults_in_any_order_leave_no_id_unaccounted_and_count_e
                 await it.accounted()
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}: {', '.join(acts)}: {error}") from error
+        await eventually(it.a_candle_closed, "a candle is closed", PATIENCE_S)
         for name in ("one producer", "other producer"):
             assert it.workers[name].stop() == 0
         await settled(it.stack, seconds=PATIENCE_S)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from consumers import _suspended
 from consumers._questdb import query
-from flowtape import bus, servers
+from flowtape import bus
 from flowtape.migrate import migrate
 from schemas import names
 from schemas.events import Trade
@@ -30,17 +28,6 @@ async def own_nats(own_stack: Stack) -> AsyncIterator[Client]:
     await migrate(own_stack.settings, client)
     yield client
     await client.close()
-
-
-async def _kill(stack: Stack, name: str) -> None:
-    """SIGKILL, and wait until the process is gone."""
-    process = servers.running(stack.data_dir)[name]
-    os.kill(process.pid, signal.SIGKILL)
-
-    async def gone() -> bool:
-        return not process.alive()
-
-    await until(gone, f"{name} ends")
 
 
 async def _again(stack: Stack) -> None:
@@ -71,7 +58,7 @@ async def test_nats_killed_in_the_middle_loses_and_doubles_no_row(own_stack: Sta
         publishing = asyncio.create_task(
             _publish_surely(own_nats, [trade(symbol, number) for number in range(200, 500)])
         )
-        await _kill(own_stack, "nats")
+        await asyncio.to_thread(own_stack.kill, "nats")
         assert not publishing.done(), "not run: nothing was left to publish when NATS died"
         await _again(own_stack)
         await publishing
@@ -86,7 +73,7 @@ async def test_questdb_killed_in_the_middle_is_waited_for_and_every_row_arrives(
     async with consuming(own_stack, own_nats, "trades") as health:
         await publish(own_nats, [trade(symbol, number) for number in range(100)])
         await until_rows(own_stack, 100, "trades", symbol)
-        await _kill(own_stack, "questdb")
+        await asyncio.to_thread(own_stack.kill, "questdb")
         await publish(own_nats, *([trade(symbol, number) for number in range(n, n + 100)] for n in range(50, 950, 50)))
 
         async def held() -> bool:
@@ -108,7 +95,7 @@ async def test_stopping_while_questdb_is_away_acks_nothing_and_the_next_run_stor
     async with consuming(own_stack, own_nats, "trades") as health:
         await publish(own_nats, trade(symbol, 0))
         await until_rows(own_stack, 1, "trades", symbol)
-        await _kill(own_stack, "questdb")
+        await asyncio.to_thread(own_stack.kill, "questdb")
         await publish(own_nats, [trade(symbol, number) for number in range(1, 50)])
 
         async def held() -> bool:

@@ -75,7 +75,7 @@ async def test_rows_lost_by_a_killed_questdb_are_back_and_a_clean_start_rewinds_
 ) -> None:
     symbol = new_symbol()
     await _filled(own_stack, own_nats, symbol)
-    os.kill(own_stack.pid("questdb"), signal.SIGKILL)
+    own_stack.kill("questdb")
 
     async def dead() -> bool:
         return not servers.running(own_stack.data_dir)["questdb"].alive()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from pathlib import Path
 
 import msgspec
@@ -56,7 +54,7 @@ async def test_what_the_log_lost_while_questdb_was_away_is_filled_again(
         try:
             async with consuming(stack, consumer, "trades", "gaps") as health:
                 await until(lambda: _all_stored(stack, symbols), "rows of every symbol")
-                os.kill(stack.pid("questdb"), signal.SIGKILL)
+                stack.kill("questdb")
 
                 async def overrun() -> bool:
                     floor = (await jetstream.consumer_info(STREAM, "questdb-trades")).delivered.stream_seq

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -233,7 +232,7 @@ async def test_the_reader_goes_on_when_its_consumer_is_deleted_or_the_server_is_
         await admin.jetstream().delete_consumer(STREAM, consumer.name)
     await publish("again", 50)
     await until(350)
-    os.kill(own_stack.pid("nats"), signal.SIGKILL)
+    own_stack.kill("nats")
     own_stack.start()
     await publish("back", 50)
     await until(400)

@@ -213,7 +213,7 @@ async def test_a_killed_redis_is_filled_again_when_it_is_back(bench: Bench, own_
     async with bench.worker() as health:
         await bench.publish(batch[:500])
         await bench.reached(first + 499)
-        os.kill(own_stack.pid("redis"), signal.SIGKILL)
+        own_stack.kill("redis")
         await bench.publish(batch[500:])
         await _until(lambda: health.get("redis_error") and health["sequence"] >= batch[-1].sequence)
         own_stack.start()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from decimal import Decimal
 from pathlib import Path
 
@@ -117,7 +115,7 @@ async def _with_faults(path, count: int, faults, *, producers: int = 1) -> None:
 
 async def test_questdb_away_in_the_middle_leaves_nothing_missing(path) -> None:
     async def fault(stack: Stack, _scripted: Exchange, _running: list[Command]) -> None:
-        os.kill(stack.pid("questdb"), signal.SIGKILL)
+        stack.kill("questdb")
         await asyncio.sleep(3)
         await asyncio.to_thread(stack.start)
 
@@ -127,7 +125,7 @@ async def test_questdb_away_in_the_middle_leaves_nothing_missing(path) -> None:
 async def test_nats_killed_twice_leaves_nothing_missing_and_nothing_doubled(path) -> None:
     async def fault(stack: Stack, _scripted: Exchange, _running: list[Command]) -> None:
         for _ in range(2):
-            os.kill(stack.pid("nats"), signal.SIGKILL)
+            stack.kill("nats")
             await asyncio.sleep(1)
             await asyncio.to_thread(stack.start)
             await asyncio.sleep(1.5)
@@ -190,7 +188,7 @@ async def _flush(stack: Stack) -> None:
 
 
 async def _kill_redis(stack: Stack) -> None:
-    os.kill(stack.pid("redis"), signal.SIGKILL)
+    stack.kill("redis")
     await asyncio.sleep(0.5)
     for dump in (stack.data_dir / "redis").glob("*.rdb"):
         dump.unlink()
