@@ -172,8 +172,9 @@ async def keep(
         end = trades.get("stored", 0) if trades.get("lag") or trades.get("held") else now
         try:
             begin = end - (REACH if rounds % ROUNDS_PER_WHOLE else REACH_ALL)
-            changed = (await questdb.fetch(statement("audit_changed"), checked))[0][0] if checked else None
-            rows = await audit.run(min(begin, changed or begin), end, now)
+            changed = await questdb.fetch(statement("audit_changed"), checked) if checked else []
+            oldest = changed[0][0] if changed else None  # without a row to look at QuestDB may answer with none
+            rows = await audit.run(min(begin, oldest or begin), end, now)
             await asyncio.to_thread(store, settings, rows)
         except (QuestdbUnreachable, QuestdbRefused) as error:
             log.info("audit_waits", reason=str(error)[:200])
