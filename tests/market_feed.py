@@ -18,13 +18,15 @@ from schemas.settings import Settings
 from simulator._market import Listing, Market
 from simulator._tape import MINUTE_MS, Store, Tape
 
-SPOT, FUTURES = "sim_binance", "sim_binance_futures"
+SPOT, FUTURES, DOLLAR = "sim_binance", "sim_binance_futures", "sim_coinbase"
+SUM = "sim_all"
+"""SPOT and DOLLAR as one, under BTC-USD."""
 EVENTS_A_MESSAGE = 400
 EVERY_S = 0.1
 
 
 class MarketFeed:
-    """Bitcoin and Ether at two exchanges. ``pause`` silences it as a dead producer would; time goes on."""
+    """Bitcoin at three exchanges and Ether at one. ``pause`` silences it as a dead producer would; time goes on."""
 
     def __init__(self, settings: Settings, *, rate: float, seed: int = 3) -> None:
         self._settings = settings
@@ -35,6 +37,7 @@ class MarketFeed:
             (SPOT, Listing("binance", "BTCUSDT", btc, "USDT", "", 2, 5)),
             (SPOT, Listing("binance", "ETHUSDT", eth, "USDT", "", 2, 4)),
             (FUTURES, Listing("binance_futures", "BTCUSDT", btc, "USDT", "USDT", 1, 3, perpetual=True)),
+            (DOLLAR, Listing("coinbase", "BTC-USD", btc, "USD", "", 2, 8)),
         )
         self.tapes = {its.canonical: (exchange, Tape(market, its, store)) for exchange, its in listings}
         self.running = threading.Event()

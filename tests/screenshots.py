@@ -43,7 +43,7 @@ def main() -> None:
             feed = MarketFeed(stack.settings, rate=RATE)
             feed.start(MINUTES)
             try:
-                until_live(url)
+                until_live(url, MINUTES)
                 _take(url)
             finally:
                 feed.stop()

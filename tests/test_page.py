@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import os
 import shutil
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from schemas.events import Gap, encode
 from schemas.names import HEADER_ORIGIN, HEADER_REASON, dead_subject
 from tests.conftest import Stack, free_port, started
 from tests.harness import Command, commands
-from tests.market_feed import SPOT, MarketFeed
+from tests.market_feed import DOLLAR, SPOT, SUM, MarketFeed
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="not run: chromium is not installed")
@@ -112,26 +114,28 @@ def visit(demo: Demo, browser: Browser) -> Iterator[Callable[..., Visit]]:
         each.context.close()
 
 
-def _live(url: str) -> bool:
-    """Whether there are footprints of all that the market trades, and of its beginning in the tables."""
+def _live(url: str, minutes: int) -> bool:
+    """Whether there are footprints of all that the market trades and of a sum, and of its beginning in the tables."""
 
     def ask(path: str) -> Any:
         with urllib.request.urlopen(f"{url}api/{path}", timeout=10) as answer:
             return json.load(answer)
 
-    early = time.time_ns() // 1000 - (MINUTES - 5) * MINUTE_US
+    early = time.time_ns() // 1000 - (minutes - 5) * MINUTE_US
     query = f"exchange={SPOT}&symbol=BTC-USDT&interval=1m&to={early}"
     try:
-        live = {each["symbol"] for each in ask("instruments?live=true")["instruments"]}
-        return len(live) >= 3 and bool(ask(f"footprint?{query}")["candles"])
+        live = ask("instruments?live=true")["instruments"]
+        exchanges = [each["exchange"] for each in live]
+        whole = len(set(exchanges) - {SUM}) == 3 and exchanges.count(SPOT) == 2 and SUM in exchanges
+        return whole and bool(ask(f"footprint?{query}")["candles"])
     except OSError:
         return False
 
 
-def until_live(url: str, seconds: float = 300) -> None:
-    """Wait until the page has something to show."""
+def until_live(url: str, minutes: int = MINUTES, seconds: float = 300) -> None:
+    """Wait until the page has so much to show."""
     deadline = time.monotonic() + seconds
-    while not _live(url):
+    while not _live(url, minutes):
         assert time.monotonic() < deadline, "no footprints came"
         time.sleep(0.1)
 
@@ -184,6 +188,97 @@ def test_every_number_on_screen_is_the_api_s_and_the_page_s_own_rows_agree_with_
         assert candle["area"][:2] == pytest.approx(candle["area"][2:])
         assert candle["marks"] == candle["imbalances"]
         assert candle["stacks"][0] == candle["stacks"][1]
+
+
+RECORDED = """globalThis.written = [];
+const { fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...where) {
+    globalThis.written.push(String(text));
+    return fillText.call(this, text, ...where);
+};"""
+"""Every text that is drawn."""
+
+
+def test_the_cells_that_are_drawn_say_what_a_query_on_the_table_of_trades_gives(
+    visit: Callable[..., Visit], demo: Demo
+) -> None:
+    visitor = visit()
+    visitor.page.add_init_script(RECORDED)
+    page = visitor.open()
+    visitor.until("page.chart.view.drawn.texts > 20")
+    page.evaluate("written.length = 0; flowtape.page.chart.footprint.applyOptions({})")
+    page.evaluate(NEXT_FRAME)
+    seen = visitor.value("""{ written: [...written], ticks: page.chart.view.drawn.ticks,
+        range: page.chart.time.getVisibleLogicalRange(), tick: page.feed.candles.last.tick,
+        times: page.feed.candles.times, closed: [...page.feed.candles].map((candle) => candle.closed) }""")
+    written, checked = set(seen["written"]), 0
+    for n in range(math.ceil(seen["range"]["from"]) + 1, len(seen["times"]) - 3):  # the table has had time for these
+        assert seen["closed"][n]
+        rows = _rows_of_trades(demo, seen["times"][n], round(seen["ticks"] * seen["tick"] * 100))
+        texts = {_size(size) for sides in rows.values() for size in sides}
+        assert texts <= written, (texts - written, rows)
+        checked += len(texts)
+    assert checked > 50
+
+
+def _rows_of_trades(demo: Demo, begin: int, row: int) -> dict[int, list[float]]:
+    """Sold and bought by price row, of rows ``row`` cents high, in the minute from ``begin`` on; asked in SQL."""
+    sql = (
+        f"SELECT price, quantity, is_buyer_maker FROM trades WHERE exchange = '{SPOT}' AND symbol = 'BTC-USDT'"
+        f" AND timestamp >= {begin}::timestamp AND timestamp < {begin + MINUTE_US}::timestamp"
+    )
+    query = urllib.parse.urlencode({"query": sql})
+    with urllib.request.urlopen(f"{demo.stack.settings.questdb.http}/exec?{query}", timeout=30) as answer:
+        trades = json.load(answer)["dataset"]
+    assert len(trades) > 20
+    rows: dict[int, list[float]] = {}
+    for price, quantity, maker in trades:
+        rows.setdefault(round(price * 100) // row, [0.0, 0.0])[0 if maker else 1] += quantity
+    return rows
+
+
+def _size(value: float) -> str:
+    """A size as the page writes it."""
+    value = round(value, 9)
+    if value >= 1000:
+        return "more than a minute has"
+    if value >= 1:
+        return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+    return "0" if value == 0 else f"{value:.3f}"[1:] if value >= 0.0005 else "·"
+
+
+def test_all_exchanges_summed_are_chosen_like_one_and_drawn_with_profile_delta_and_tape(
+    visit: Callable[..., Visit],
+) -> None:
+    visitor = visit()
+    page = visitor.open()
+    page.keyboard.press("/")
+    page.keyboard.type("btc-usd sim_all")
+    page.keyboard.press("Enter")
+    visitor.until(f"page.feed.exchange === '{SUM}' && page.feed.symbol === 'BTC-USD' && page.feed.candles.size > 5")
+    visitor.until("page.chart.view.drawn.texts > 20 && page.layers.profile.summary?.buy > 0")
+    page.locator("#state[data-state=live]").wait_for()
+    assert visitor.value("page.members") == [f"{SPOT}:BTC-USDT", f"{DOLLAR}:BTC-USD"]
+    assert visitor.value("page.chart.series('cvd').data().length") > 5
+    for where in ("binance", "coinbase"):
+        page.locator(".print .where", has_text=where).first.wait_for()
+    both = page.evaluate(f"""async () => {{
+        const ask = async (exchange, symbol) =>
+            (await (await fetch(`api/footprint?exchange=${{exchange}}&symbol=${{symbol}}&limit=30`)).json()).candles;
+        return [await ask("{SPOT}", "BTC-USDT"), await ask("{DOLLAR}", "BTC-USD")];
+    }}""")
+    one, other = ({candle["timestamp"]: candle for candle in candles if candle["closed"]} for candles in both)
+    at = sorted(one.keys() & other.keys())
+    assert len(at) > 15
+    for begin in at:
+        trades = one[begin]["trades"] + other[begin]["trades"]
+        visitor.until(f"page.feed.candles.at({begin})?.trades === {trades}")  # sums follow their members
+        held = visitor.value(f"page.feed.candles.at({begin})")
+        for field in ("buy", "sell", "delta"):
+            assert held[field] == pytest.approx(one[begin][field] + other[begin][field]), field
+        assert sum(held["buys"]) == pytest.approx(held["buy"])
+        assert held["high"] == max(one[begin]["high"], other[begin]["high"])
+    assert visitor.complaints == []
 
 
 def test_putting_rows_together_loses_no_volume(visit: Callable[..., Visit]) -> None:
@@ -505,6 +600,63 @@ def test_the_tape_puts_fills_of_one_order_together_leaves_small_ones_out_and_nam
     }""")
     assert taken["taken"] == [["buy", 11, 2, ""], ["sell", 20, 1, ""], ["sell", 1, 1, "long"]]
     assert taken["bought"] == pytest.approx(11 / 36)
+
+
+def test_the_tape_begins_with_what_was_traded_before_and_shows_no_trade_twice(
+    visit: Callable[..., Visit], demo: Demo
+) -> None:
+    visitor = visit()
+    demo.feed.running.clear()
+    try:
+        page = visitor.open()
+        visitor.until("page.tape.count > 5")
+        newest = page.evaluate(f"""async () => {{
+            const answer = await fetch("api/trades?exchange={SPOT}&symbol=BTC-USDT&limit=1");
+            return (await answer.json()).trades.at(-1);
+        }}""")
+        shown = page.locator(".print").first.locator("span").all_inner_texts()
+        assert shown[1] == f"{newest['price']:.2f}"
+        assert shown[0] == time.strftime("%H:%M:%S", time.gmtime(newest["timestamp"] // 1_000_000))
+    finally:
+        demo.feed.running.set()
+    page.locator(".print .when").first.filter(has_not_text=shown[0]).wait_for()
+    prints = page.locator(".print:not([data-liquidation])").all_inner_texts()
+    assert prints == sorted(prints, key=lambda text: text.split()[0], reverse=True)
+
+
+def test_a_sum_says_which_of_its_feeds_is_silent_and_is_stale_when_all_are(visit: Callable[..., Visit]) -> None:
+    page = visit().open()
+    told = page.evaluate("""async () => {
+        const { Freshness } = await import("./js/freshness.js");
+        let now = 1e12;
+        const keys = {}, socket = { connected: true, subscribe: (key, take) => { keys[key] = take; return () => {}; } };
+        const freshness = new Freshness(() => now);
+        const heard = (gaps) => ({ last_received: now * 1000, gaps_open: gaps });
+        const judged = () => {
+            const { state, text, why, gaps } = freshness.judge(socket);
+            return [state, text, why ?? "", gaps];
+        };
+        freshness.follow(socket, ["a:B", "c:B"]);
+        const told = [judged()];
+        keys["live:a:B"](heard(1));
+        told.push(judged());
+        keys["live:c:B"](heard(2));
+        told.push(judged());
+        now += 3000;
+        keys["live:a:B"](heard(1));
+        keys["live:c:B"](null);
+        told.push(judged());
+        now += 60000;
+        told.push(judged());
+        return told;
+    }""")
+    assert told == [
+        ["waiting", "waiting", "", 0],
+        ["live", "live", "", 1],
+        ["live", "live", "", 3],
+        ["partly", "1 of 2 live", "silent: c:B", 3],
+        ["stale", "stale since 01:46:43", "the exchange's feed is silent", 3],
+    ]
 
 
 @pytest.mark.soak

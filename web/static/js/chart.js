@@ -125,9 +125,10 @@ export class Chart {
     return this.#panes.get(name)?.series;
   }
 
-  /** Lets the newest candle be seen again. */
+  /** Lets the newest candle be seen again, with room for the profile beside it. */
   toNow() {
-    this.time.scrollToRealTime();
+    const { rightOffsetPixels, barSpacing } = this.time.options();
+    this.time.scrollToPosition(rightOffsetPixels / barSpacing, false);
   }
 
   /** Wider (more than 1) or narrower candles. */

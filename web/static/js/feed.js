@@ -6,7 +6,7 @@ import { get } from "./api.js";
 const PAGE = 200;
 const RETRY_MS = 1500;
 
-/** One chosen instrument and interval. `on` has loaded(candles), updated(candle, older), failed(error) and live(value). */
+/** One chosen instrument and interval. `on` has loaded(candles, first), updated(candle, older) and failed(error). */
 export class Feed {
   candles = new Candles();
   #next = undefined;
@@ -23,7 +23,6 @@ export class Feed {
     this.#ends = [
       socket.subscribe(key, (candle) => this.#take(candle)),
       socket.subscribe(`${key}:closed`, (candle) => this.#take(candle)),
-      socket.subscribe(`live:${exchange}:${symbol}`, (value) => on.live(value)),
     ];
     this.#load();
   }

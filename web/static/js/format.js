@@ -17,6 +17,9 @@ function short(value) {
   return value.toFixed(large >= 100 ? 0 : large >= 10 ? 1 : 2);
 }
 
+/** How many: 7, 832, 1.66k. */
+export const tally = (count) => (count < 1000 ? String(count) : size(count));
+
 /** With its sign, always. */
 export const signed = (value) => (value > 0 ? "+" : "") + size(value);
 

@@ -13,6 +13,7 @@ const HEAT_RANGE = "rolling-24h";
 export class Layers {
   #ends = [];
   #profileEnd = () => {};
+  #tradesEnds = [];
   #visible = null;
 
   constructor(chart, socket, palette, readout) {
@@ -39,9 +40,18 @@ export class Layers {
     const listen = (key, take) => this.#ends.push(this.socket.subscribe(key, take));
     listen(`liquidations:${this.where}:${HEAT_RANGE}`, (value) => this.liquidations.setValue(value));
     listen(`indicators:${this.where}:${interval}`, (value) => this.indicators.setValue(value));
-    listen(`detections:${this.where}:large_trade`, (value) => this.trades.setItems(value?.items ?? []));
     listen(`detections:${this.where}:naked_poc`, (value) => { this.profile.naked = standing(value?.items ?? []); });
     this.setRange(range);
+  }
+
+  /** Large trades of every feed that the candles are made of. */
+  follow(members) {
+    for (const end of this.#tradesEnds) end();
+    const found = new Map();
+    this.#tradesEnds = members.map((member) => this.socket.subscribe(`detections:${member}:large_trade`, (value) => {
+      found.set(member, value?.items ?? []);
+      this.trades.setItems([...found.values()].flat());
+    }));
   }
 
   setRange(range) {
@@ -92,8 +102,8 @@ export class Layers {
 
   end() {
     this.#profileEnd();
-    for (const end of this.#ends) end();
-    this.#ends = [];
+    for (const end of [...this.#ends, ...this.#tradesEnds]) end();
+    this.#ends = this.#tradesEnds = [];
   }
 }
 

@@ -92,7 +92,7 @@ class Page {
   /** Shows the chosen instrument and interval. */
   select() {
     this.feed?.end();
-    this.freshness.reset();
+    this.members = null;
     this.hovered = undefined;
     this.head.showPrice(null);
     this.head.refresh();
@@ -101,7 +101,7 @@ class Page {
     this.described = 0;
     const { exchange, symbol, interval } = this.settings.values;
     this.layers.select(this.settings.values);
-    this.tape.select();
+    this.follow(isSum(exchange) ? [] : [`${exchange}:${symbol}`]);
     this.sample();
     document.title = `${symbol} ${interval} · flowtape`;
     this.notice("");
@@ -109,8 +109,17 @@ class Page {
       loaded: (candles, first) => this.onLoaded(candles, first),
       updated: (candle, older) => this.onUpdated(candle, older),
       failed: (error) => this.notice(error.message),
-      live: (value) => { this.freshness.see(value); this.watch(); },
     });
+  }
+
+  /** Follows the feeds that the candles are made of; a sum's are known with its first candle. */
+  follow(members) {
+    if (String(members) === String(this.members ?? "none yet")) return;
+    this.members = members;
+    this.freshness.follow(this.socket, members);
+    this.layers.follow(members);
+    this.tape.select(members);
+    this.watch();
   }
 
   onLoaded(candles, first) {
@@ -132,6 +141,7 @@ class Page {
   }
 
   describe(candle) {
+    if (candle.members && candle === this.feed.candles.last) this.follow([...candle.members, ...candle.stale].sort());
     if (this.described === candle.tick) return;
     this.described = candle.tick;
     this.chart.describe(candle.tick);
@@ -204,7 +214,7 @@ class Page {
   watch() {
     const judged = this.freshness.judge(this.socket);
     this.head.showState(judged);
-    byId("stage").toggleAttribute("data-stale", judged.state === "stale" || judged.state === "lost");
+    byId("stage").toggleAttribute("data-stale", judged.state === "stale" || judged.state === "lost"); // partly is no reason to dim
   }
 
   notice(text) {

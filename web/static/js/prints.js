@@ -15,6 +15,12 @@ export class Prints {
     this.least = least;
   }
 
+  /** Goes on from what `earlier` has seen: what is usual here, and who bought. */
+  after(earlier) {
+    this.#usual = earlier.#usual || this.#usual;
+    this.#sides.unshift(...earlier.#sides);
+  }
+
   /** A trade of `feed`; goes into the print before it where that is of the same order. */
   trade(feed, event) {
     const side = event.is_buyer_maker ? "sell" : "buy";

@@ -68,7 +68,7 @@ export class Profile {
     const place = fixed ?? { right: geometry.width, toRight: false };
     this.#bars(context, geometry, rows, width, place);
     this.#levels(context, geometry, rows, place, width);
-    if (!fixed) this.#nodes(context, geometry, width);
+    if (!fixed) this.#nodes(context, geometry);
   }
 
   #current(geometry) {
@@ -126,8 +126,8 @@ export class Profile {
     for (const price of [rows.low(low), rows.low(high + 1)]) line(context, this.palette.text, ...inner, geometry.y(price), geometry, 0.45, [4, 3]);
   }
 
-  /** High and low volume nodes where the value names them. */
-  #nodes(context, geometry, width) {
+  /** High and low volume nodes where the value names them, as marks at the price scale. */
+  #nodes(context, geometry) {
     const value = this.#value;
     if (this.range === "visible" || !value) return;
     for (const [name, colour] of [["hvn", this.palette.accent], ["lvn", this.palette.muted]]) {
@@ -135,10 +135,9 @@ export class Profile {
         const y = geometry.y(price + value.row / 2);
         context.fillStyle = colour;
         context.beginPath();
-        const edge = geometry.width - width - 4 * geometry.rx;
-        context.moveTo(edge, y);
-        context.lineTo(edge - 5 * geometry.rx, y - 3 * geometry.ry);
-        context.lineTo(edge - 5 * geometry.rx, y + 3 * geometry.ry);
+        context.moveTo(geometry.width - 6 * geometry.rx, y);
+        context.lineTo(geometry.width, y - 3 * geometry.ry);
+        context.lineTo(geometry.width, y + 3 * geometry.ry);
         context.fill();
       }
     }

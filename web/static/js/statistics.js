@@ -3,14 +3,14 @@
 import { customSeriesDefaultOptions } from "../vendor/lightweight-charts.mjs";
 import { Brush, characterWidth, font } from "./brush.js";
 import { shade } from "./palette.js";
-import { signed, size } from "./format.js";
+import { signed, size, tally } from "./format.js";
 
 const TEXT_FROM = 40; // css pixels a bar
 const ROWS = [
   { name: "Volume", value: (candle) => candle.buy + candle.sell, text: (candle) => size(candle.buy + candle.sell), colour: () => "muted" },
   { name: "Delta", value: (candle) => candle.delta, text: (candle) => signed(candle.delta), colour: side },
   { name: "Delta %", value: share, text: (candle) => `${(100 * share(candle)).toFixed(0)}%`, colour: side },
-  { name: "Trades", value: (candle) => candle.trades, text: (candle) => size(candle.trades), colour: () => "muted" },
+  { name: "Trades", value: (candle) => candle.trades, text: (candle) => tally(candle.trades), colour: () => "muted" },
 ];
 export const STATISTICS_HEIGHT = ROWS.length * 16 + 2;
 
