@@ -49,7 +49,8 @@ chaos: setup  ## long fault runs
 	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos
 
 soak: setup  ## long steady runs
-	@SOAK_MINUTES=$${SOAK_MINUTES:-60} SOAK_FRAMES=$${SOAK_FRAMES:-1000000} $(BIN)/python -m pytest -m soak -s
+	@SOAK_MINUTES=$${SOAK_MINUTES:-60} SOAK_FRAMES=$${SOAK_FRAMES:-1000000} \
+	  FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/python -m pytest -m soak -s
 
 schemas: setup  ## docs/schemas from the structs, and the matrix of docs/exchanges.md
 	@$(BIN)/python -m schemas

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+from functools import cache
 from importlib import import_module
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from time import monotonic, time_ns
 
@@ -14,26 +16,52 @@ import pytest
 
 from producers import _exchange
 from producers._connection import Connection, Surroundings
-from producers._exchange import Options, Setup, directory
+from producers._exchange import Options, Setup, directory, every
 from producers._feeds import Feeds
 from producers._lanes import BYTES_MAX
 from producers._outbox import Outbox
 from producers._spool import Spool
 from schemas import names, time
 from schemas.symbols import is_symbol
-from tests.mutating import Mutator
+from tests.fuzzing import Mutator
 
 FRAMES = int(os.environ.get("SOAK_FRAMES", "10000"))
 """Mutated frames of each family."""
+SEED = int(os.environ.get("FUZZ_SEED", "7"))
+"""Of the first round of each exchange; the next ones count up. A round that fails names its own: begin there."""
 ROUND = 5_000
-SEED = 7
 FAMILIES = sorted(path.stem for path in Path(_exchange.__file__).parent.glob("[a-z]*.py"))
 RECORDED = Path(__file__).resolve().parent / "frames"
-CHECKED = ("price", "quantity", "value", "open", "high", "low", "close", "volume", "open_interest", "funding_rate")
+ABOVE_ZERO = {
+    "trade": ("price", "quantity", "value"), "liquidation": ("price", "quantity", "value"),
+    "kline": ("open", "high", "low", "close"), "funding": ("mark_price", "index_price"),
+}  # fmt: skip
+AT_LEAST_ZERO = {"kline": ("volume", "value"), "open_interest": ("open_interest", "value")}
+
+
+@cache
+def frames(exchange) -> list[bytes]:
+    """The exchange's good frames of every channel."""
+    return [line for path in sorted((RECORDED / exchange).glob("*.jsonl"))
+            if not path.stem.endswith(".expected") for line in path.read_bytes().splitlines()]  # fmt: skip
 
 
 def now():
     return time_ns() // 1000
+
+
+def is_sound(event) -> bool:
+    """Whether all numbers of an event are finite and in their range."""
+    kind = type(event).__struct_config__.tag
+    if kind == "book":
+        return all(0.0 < number < inf for level in (*event.bids, *event.asks) for number in level)
+    above = [getattr(event, name) for name in ABOVE_ZERO.get(kind, ())]
+    least = [getattr(event, name) for name in AT_LEAST_ZERO.get(kind, ())]
+    return (
+        all(number is None or 0.0 < number < inf for number in above)
+        and all(number is None or 0.0 <= number < inf for number in least)
+        and isfinite(getattr(event, "funding_rate", 0.0))
+    )
 
 
 class Fed:
@@ -69,7 +97,7 @@ class Watch:
         self.events += 1
         assert is_symbol(event.symbol), self.frame
         assert time.EARLIEST <= event.timestamp <= now() + time.AHEAD_MAX, self.frame
-        assert all(isfinite(getattr(event, name, 0.0) or 0.0) for name in CHECKED), self.frame
+        assert is_sound(event), (self.frame, event)
         self.outbox.add(event)
 
     def dead(self, kind, exchange, raw, reason, origin) -> None:
@@ -101,13 +129,23 @@ async def letters(nats, count):
     return found
 
 
+@contextlib.contextmanager
+def told(seed, exchange, watch):
+    """How to see a failure again, and the frame at which it came."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"{seed}: {exchange}, frame {watch.frame[:2_000]!r}")
+        raise
+
+
 async def play(exchange, setup, watch, mutator, count) -> None:
     """One connection's life of ``count`` bad frames, with good ones in between."""
     fed, stop = Fed(), asyncio.Event()
     around = Surroundings(now, monotonic, asyncio.sleep, random.Random(1), fed.connect, stop)
     connection = Connection(exchange, setup, "wss://fed", {}, watch, around)
     running = asyncio.create_task(connection.run())
-    await until(lambda: fed.on_frame)
+    await until(lambda: fed.on_frame or running.done())
     for number in range(count):
         if number % 10 == 0:
             watch.frame = mutator.good()
@@ -116,6 +154,7 @@ async def play(exchange, setup, watch, mutator, count) -> None:
         fed.on_frame(watch.frame)
         if number % 500 == 0:
             await asyncio.sleep(0)
+            assert not running.done(), "the connection loop has ended"
     stop.set()
     await running
 
@@ -129,24 +168,22 @@ async def test_every_bad_frame_is_quarantined_byte_for_byte_and_nothing_else_hap
     )  # fmt: skip
     sending = asyncio.create_task(outbox.run())
     exchanges = import_module(f"producers.{family}").EXCHANGES
+    foreign = [frame for exchange in every() for frame in frames(exchange)]
     bad = events = 0
-    for number, exchange in enumerate(exchanges):
-        frames = [line for path in sorted((RECORDED / exchange.id).glob("*.jsonl"))
-                  if not path.stem.endswith(".expected") for line in path.read_bytes().splitlines()]  # fmt: skip
-        mutator = Mutator(frames, SEED + number)
+    for exchange in exchanges:
         setup = Setup(exchange.id, Feeds(directory(exchange, exchange.id)), Options())
-        left = -(-FRAMES // len(exchanges))
-        while left > 0:
+        counts = range(-(-FRAMES // len(exchanges)), 0, -ROUND)
+        for seed, count in enumerate(counts, SEED):
             watch = Watch(outbox)
-            await play(exchange, setup, watch, mutator, min(left, ROUND))
-            left -= ROUND
-            await until(lambda: outbox.idle)
-            assert outbox.counts["dead_dropped"] == 0
-            assert await letters(nats, len(watch.bad)) == watch.bad
+            with told(f"FUZZ_SEED={seed}", exchange.id, watch):
+                await play(exchange, setup, watch, Mutator(frames(exchange.id), seed, foreign), min(count, ROUND))
+                await until(lambda: outbox.idle)
+                assert outbox.counts["dead_dropped"] == 0
+                assert await letters(nats, len(watch.bad)) == watch.bad
             bad, events = bad + len(watch.bad), events + watch.events
     outbox.stop()
     await sending
     await outbox.close(1.0)
     assert bad > FRAMES / 10, "not run: hardly a frame was bad"
     assert events > FRAMES / 200, "not run: hardly a frame was good"
-    print(f"{family}: {FRAMES} mutated frames, {bad} quarantined, {events} events")
+    print(f"{family}: {FRAMES} mutated frames from seed {SEED} on, {bad} quarantined, {events} events")
