@@ -114,9 +114,9 @@ class Worker:
                     self._reconcile(tasks)
                     if self._first is not None:
                         tasks.create_task(self._around.heed(self._first.run()))
-                    tasks.create_task(self._refresh(tasks))
+                    tasks.create_task(self._around.heed(self._refresh(tasks)))
                     if self._evidence is not None:
-                        tasks.create_task(self._evidence.run())
+                        tasks.create_task(self._around.heed(self._evidence.run()))
                 tasks.create_task(self._tick())
                 for word, channel in self._channels.items():
                     self._poll(word, channel, tasks)
@@ -260,7 +260,7 @@ class Worker:
             polling = Polling(word, poll, self._setup, lambda: self._natives, every_us, self._rest, self._sink,
                               self._around)  # fmt: skip
             self._polls.append(polling)
-            tasks.create_task(polling.run())
+            tasks.create_task(self._around.heed(polling.run()))
 
     async def _tick(self) -> None:
         """Once a second: the exchange's clock, holes, health."""

@@ -41,7 +41,7 @@ def _listing(natives: tuple[str, ...] = LISTED, tick: str = "0.01") -> dict[str,
 class Venue:
     """REST answers by path, and a socket that sends each subscribed symbol some trades."""
 
-    def __init__(self, answers: dict[str, Callable[[], web.Response]] | None = None) -> None:
+    def __init__(self, answers: dict[str, Callable[[], Any]] | None = None) -> None:
         self.answers = answers if answers is not None else {"/api/v3/exchangeInfo": lambda: _json(_listing())}
         self.asked: list[str] = []
         self.subscribed: list[str] = []
@@ -51,7 +51,8 @@ class Venue:
     async def _rest(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
         answer = self.answers.get(request.path)
-        return answer() if answer else web.Response(status=404, text="{}")
+        found = answer() if answer else web.Response(status=404, text="{}")
+        return found if isinstance(found, web.Response) else await found
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(compress=False)
@@ -194,6 +195,28 @@ async def test_open_interest_is_polled_once_a_slot(client: Client, tmp_path: Pat
     assert len(events) == 1
     assert isinstance(events[0], OpenInterest)
     assert (events[0].timestamp, events[0].open_interest) == (NOW, 84617.188)
+
+
+async def test_a_worker_does_not_wait_for_an_answer_or_for_budget_when_it_is_told_to_stop(
+    client: Client, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("producers._rest.TIMEOUT_S", 3600.0)
+    monkeypatch.setattr("producers._rest.BUDGET_S_MAX", 3600.0)
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    def refused() -> web.Response:
+        return _json({"code": -1003, "msg": "banned"}, 429, **{"Retry-After": "1800"})
+
+    async with Venue({"/fapi/v1/exchangeInfo": never, "/fapi/v1/openInterest": refused}).open() as venue:
+        settings = _settings(
+            venue, tmp_path, "binance_futures", symbols=["BTC-USDT-PERP"], channels=["open_interest"]
+        )  # fmt: skip
+        async with asyncio.timeout(60), producing(settings, client, "binance_futures", klines) as health:
+            await until(lambda: {"/fapi/v1/exchangeInfo", "/fapi/v1/openInterest"} <= set(venue.asked))
+            await until(lambda: health.get("polls", {}).get("open_interest", {}).get("polls", 0) >= 2)
+    assert health["rest"]["banned"] == 1
 
 
 async def test_an_instrument_list_that_does_not_come_is_asked_for_ever_more_rarely(
