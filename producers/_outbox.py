@@ -55,6 +55,7 @@ class Outbox:
         sleep: Callable[[float], Awaitable[None]], window: int = 2048, together_above: int = 128,
     ) -> None:  # fmt: skip
         self._nats, self._spool, self._monotonic, self._sleep = nats, spool, monotonic, sleep
+        self._clock = clock
         self._window, self._together_above = window, together_above
         self._waiting_max = max(1_000, memory // EVENT_BYTES)
         self._flying_bytes_max = max(1 << 20, memory // 2)
@@ -104,7 +105,10 @@ class Outbox:
         clean = reason.encode("ascii", "backslashreplace").decode()[:500].replace("\n", " ").replace("\r", " ")
         if len(raw) > BYTES_MAX:
             clean += f" (cut from {len(raw)} bytes)"
-        headers = {names.HEADER_REASON: clean or "unknown", names.HEADER_ORIGIN: origin}
+        headers = {
+            names.HEADER_ID: names.dead_message_id(exchange, self._clock(), self._number, raw),
+            names.HEADER_REASON: clean or "unknown", names.HEADER_ORIGIN: origin,
+        }  # fmt: skip
         self._launch(Message(names.dead_subject(kind, exchange), headers, raw[:BYTES_MAX]))
 
     @property

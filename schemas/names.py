@@ -179,6 +179,14 @@ def batch_message_id(exchange: str, symbol: str, ids: Sequence[str]) -> str:
     return f"{exchange}:{symbol}:{ids[0]}-{ids[-1]}:{len(ids)}:{mark}"
 
 
+def dead_message_id(exchange: str, moment: int, number: int, raw: bytes) -> str:
+    """The ``Nats-Msg-Id`` of a dead letter: of what was given up as the ``number``-th message, at ``moment`` (µs).
+
+    The same bytes given up twice are two letters; one that is sent twice is one.
+    """
+    return f"dead:{exchange}:{moment}:{number}:{_hash(raw)}"
+
+
 def candle_message_id(
     exchange: str, symbol: str, signal: str, interval: str, timestamp: int, revision: int, gaps_as_of: int = 0
 ) -> str:

@@ -280,6 +280,20 @@ async def test_quarantined_bytes_arrive_unchanged_with_reason_and_origin(client:
     assert "cut from 900000 bytes" in second.headers[HEADER_REASON]
 
 
+async def test_a_dead_letter_whose_answer_is_late_is_stored_once_and_equal_ones_are_stored_each(
+    server: NatsServer, client: Client, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("producers._outbox.ANSWER_S_MAX", 0.2)
+    async with running(outbox(client, tmp_path)) as box:
+        server.freeze()
+        for raw in (b"one", b"one", b"another"):
+            box.dead("frame", "binance", raw, "unreadable", "ws://host/stream")
+        await until(lambda: box.counts["resent"] >= 6)
+        server.thaw()
+        await until(lambda: box.idle)
+    assert [letter.data for letter in await stored(client, "MD_DEAD")] == [b"one", b"one", b"another"]
+
+
 def test_an_event_added_while_its_lane_is_being_sent_leaves_once_and_last() -> None:
     lanes = Lanes()
     for number in (1, 2):
