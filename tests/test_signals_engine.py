@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -205,3 +208,38 @@ def test_volume_is_conserved_in_every_interval_profile_and_delta(seed: int) -> N
             assert round(sum(c.delta for c in candles) * 1000) == delta
         running = json.loads(keys[f"cvd:{exchange}:{name}".encode()], parse_float=Decimal)
         assert running["total"] * 1000 == delta
+
+
+def compiled_later() -> list[str]:
+    """Kernels that a long course, stopped and started, needs beyond those that were compiled before it."""
+    from numba.core.dispatcher import Dispatcher
+
+    from signals._warm import warm_up
+
+    def compiled() -> set[tuple[str, tuple]]:
+        found = [it for name, module in list(sys.modules.items()) if name.startswith("signals.")
+                 for it in vars(module).values() if isinstance(it, Dispatcher)]  # fmt: skip
+        return {(f"{it.py_func.__module__}.{it.py_func.__name__}", types) for it in found for types in it.signatures}
+
+    warm_up()
+    before = compiled()
+    machine = Machine()
+    for seed in range(5):
+        batch = messages(stream(seed, 1_000, wild=seed != 1), seed)
+        machine.feed(batch)
+        machine.store()
+        again = Machine()
+        again.core = type(again.core)(machine.config, machine.core.state.spans, machine.core.grids, machine.archive)
+        again.core.recall()
+        again.feed(batch[-10:])
+        assert machine.core.engine.late.applied
+        assert machine.keys()
+    return sorted(f"{name}{types}" for name, types in compiled() - before)
+
+
+def test_everything_a_course_of_trades_needs_is_compiled_before_it_begins() -> None:
+    code = "from tests.test_signals_engine import compiled_later; print(*compiled_later(), sep='\\n', end='')"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False,
+                           cwd=Path(__file__).parent.parent)  # fmt: skip
+    assert fresh.returncode == 0, fresh.stderr
+    assert fresh.stdout == ""
