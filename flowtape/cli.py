@@ -7,7 +7,7 @@ import sys
 import time as clocks
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -54,6 +54,19 @@ class _Bytes(click.ParamType[int]):
             return int(size(str(value)))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class _Speed(click.ParamType[float]):
+    name = "N|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            speed = 0.0 if value == "max" else float(value)
+        except ValueError:
+            speed = -1.0
+        if not 0.0 <= speed < float("inf") or (speed == 0.0 and value != "max"):
+            self.fail(f"{value!r} is neither a number above 0 nor max", param, ctx)
+        return speed
 
 
 class _Group(click.Group):
@@ -421,19 +434,61 @@ def simulate(settings: Settings, host: str, port: int, seed: int, symbols: int, 
 
 @command(cli)
 @_EXCHANGE
+@click.option("--to", "file", type=click.Path(dir_okay=False, path_type=Path), help="Else EXCHANGE-TIME.frames.")
+@click.option("--for", "seconds", type=_Duration(), help="Stop by itself after this long, e.g. 60s.")
+@click.option("--limit", type=_Bytes(), default="10GB", show_default=True, help="Stop by itself at this size.")
+def record(settings: Settings, exchange: str, file: Path | None, seconds: float | None, limit: int) -> int:
+    """Write what an exchange sends into a file, as it comes; needs no servers. Ctrl-C loses nothing.
+
+    \b
+    flowtape record binance --for 60s --to binance.frames
+    flowtape decode binance binance.frames       the events in it
+    flowtape play binance.frames                 the exchange again
+    """
+    from flowtape.recording import record as run
+
+    _configured(settings, exchange)
+    named = f"{exchange}-{clocks.strftime('%Y%m%dT%H%M%SZ', clocks.gmtime())}.frames"
+    return run(settings, exchange, file or Path(named), seconds, limit)
+
+
+@command(cli)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--speed", type=_Speed(), default="1", show_default=True, help="Times as fast as it came, or max.")
+@click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65_535))
+def play(settings: Settings, file: Path, speed: float, port: int) -> int:
+    """Serve a recording as the exchange it was made of, for a producer whose ws_url and rest_url point here.
+
+    It ends when all is sent, or nobody comes for the rest.
+
+    \b
+    flowtape play binance.frames --port 9002 --speed max
+    FLOWTAPE_EXCHANGES_BINANCE_WS_URL=ws://127.0.0.1:9002 \\
+    FLOWTAPE_EXCHANGES_BINANCE_REST_URL=http://127.0.0.1:9002 flowtape produce binance
+    """
+    from flowtape.recording import play as run
+
+    del settings
+    return run(file, port, speed)
+
+
+@command(cli)
+@_EXCHANGE
+@click.argument("file", type=click.File("rb"), default="-")
 @click.option("--instruments", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="REST body.")
-def decode(_settings: Settings, exchange: str, instruments: Path | None) -> int:
-    """Turn recorded frames on standard input into events, one per line.
+def decode(_settings: Settings, exchange: str, file: IO[bytes], instruments: Path | None) -> int:
+    """Turn recorded frames, of FILE or on standard input, into events, one per line.
 
     \b
     flowtape decode binance < frames.jsonl
+    flowtape decode binance binance.frames       what flowtape record wrote
     """
     from producers._decode import decode as run
     from producers._exchange import NoProducer
 
     body = instruments.read_bytes() if instruments else None
     try:
-        return run(exchange, sys.stdin.buffer, body, sys.stdout.buffer, sys.stderr)
+        return run(exchange, file, body, sys.stdout.buffer, sys.stderr)
     except NoProducer as error:
         raise ConfigError("command line", exchange, "there is no producer for it") from error
 
@@ -534,19 +589,6 @@ def audit(
     end = _now() if end is None else end
     begin = end - time.DAY if begin is None else begin
     return asyncio.run(show(servers.resolve(settings), exchanges, begin, end, as_json=as_json))
-
-
-class _Speed(click.ParamType[float]):
-    name = "N|max"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            speed = 0.0 if value == "max" else float(value)
-        except ValueError:
-            speed = -1.0
-        if not 0.0 <= speed < float("inf") or (speed == 0.0 and value != "max"):
-            self.fail(f"{value!r} is neither a number above 0 nor max", param, ctx)
-        return speed
 
 
 @command(cli)

@@ -8,7 +8,7 @@ import structlog
 
 from producers._connection import Surroundings, backoff_s
 from producers._exchange import UNREADABLE, Poll, Request, Setup
-from producers._rest import RestClient, RestError
+from producers._rest import Asking, RestError
 from producers._revisions import Sink
 
 log = structlog.get_logger()
@@ -19,7 +19,7 @@ class Polling:
 
     def __init__(
         self, channel: str, poll: Poll, setup: Setup, natives: Callable[[], Sequence[str]], every_us: int,
-        rest: RestClient, sink: Sink, around: Surroundings,
+        rest: Asking, sink: Sink, around: Surroundings,
     ) -> None:  # fmt: skip
         self.name, self._poll, self._setup, self._natives = channel, poll, setup, natives
         self._every_us, self._rest, self._sink, self._around = every_us, rest, sink, around

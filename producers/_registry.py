@@ -16,7 +16,7 @@ from nats.js.kv import KeyValue
 
 from producers._exchange import UNREADABLE, Exchange
 from producers._feeds import Directory
-from producers._rest import RestClient, RestError
+from producers._rest import Asking, RestError
 from schemas.instruments import Instrument, decode, encode
 from schemas.names import BUCKET_INSTRUMENTS
 from schemas.symbols import is_symbol
@@ -101,7 +101,7 @@ class Incomplete(RestError):
         self.instruments = instruments
 
 
-async def fetch(exchange: Exchange, exchange_id: str, rest: RestClient) -> list[Instrument]:
+async def fetch(exchange: Exchange, exchange_id: str, rest: Asking) -> list[Instrument]:
     """The exchange's own list. Raises RestError, also where the answer is not understood; Incomplete for a part."""
     found: list[Instrument] = []
     failed: RestError | None = None
@@ -135,7 +135,7 @@ async def fetch(exchange: Exchange, exchange_id: str, rest: RestClient) -> list[
     return named
 
 
-async def volumes(exchange: Exchange, rest: RestClient) -> dict[str, float]:
+async def volumes(exchange: Exchange, rest: Asking) -> dict[str, float]:
     """24 h quote volumes by exchange symbol, empty where the exchange tells none. Raises RestError."""
     request = exchange.rest.volumes
     if request is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -31,6 +31,13 @@ class RestError(Exception):
 
 class NoBudget(RestError):
     """A request that was not sent: the host will hear nothing from us for longer than anybody should wait."""
+
+
+class Asking(Protocol):
+    """Something that answers requests."""
+
+    async def get(self, request: Request, *, share: float = 1.0) -> bytes:
+        """The body of an answer. Raises RestError."""
 
 
 class RestClient:

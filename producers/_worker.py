@@ -14,15 +14,16 @@ from nats.aio.client import Client
 from producers._claim import claim
 from producers._connection import Connection, Surroundings, alternates, backoff_s
 from producers._evidence import Evidence
-from producers._exchange import Channel, Options, Setup, directory, load
+from producers._exchange import Channel, Setup, directory, load
 from producers._feeds import Feed, Feeds
 from producers._first import FirstTrades
 from producers._holes import gaps
 from producers._ledger import Ledger
 from producers._outbox import Outbox
+from producers._plan import ALL, options, ranked, sockets
 from producers._polling import Polling
 from producers._registry import Incomplete, Registry, fetch, near, trading, volumes
-from producers._rest import RestClient, RestError, redirected
+from producers._rest import RestClient, RestError
 from producers._revisions import Revisions
 from producers._slow import Slow
 from producers._spool import Spool
@@ -33,7 +34,6 @@ from schemas.settings import ConfigError, ExchangeSettings, Settings
 
 REFRESH_S, RETRY_S_MAX = 3600.0, 60.0
 CLOSE_S_MAX = 10.0
-ALL = "*"
 log = structlog.get_logger()
 
 
@@ -54,7 +54,7 @@ class Worker:
         self._channels = {w: c for w, c in self._declared.channels.items() if w in words and w in wanted}
         self._directory = directory(self._declared, exchange)
         feeds = Feeds(self._directory)
-        self._setup = Setup(exchange, feeds, _options(self._its, settings, self._channels))
+        self._setup = Setup(exchange, feeds, options(self._its, settings, self._channels))
         data = Path(settings.data_dir)
         self._claim = claim(data / "spool", f"{exchange}-{name}")
         spool = Spool(data / "spool", self._claim.stem, settings.producer.spool)
@@ -191,29 +191,17 @@ class Worker:
             connection.drop(gone)
         fresh = [native for native in wanted if native not in set(self._natives)]
         self._natives = wanted
-        by_url: dict[str, dict[str, tuple[Feed, float]]] = {}
-        for word, channel in self._channels.items():
-            for native in fresh if channel.topics else ():
-                feed = self._setup.feeds.channel(word)[native]
-                if word == "trades" and self._ledger is not None:
-                    self._ledger.begin(feed)
-                assert channel.topics is not None
-                for url, name in channel.topics(native, self._setup.options):
-                    # A topic may serve several channels; the first of them watches over it.
-                    topics = by_url.setdefault(redirected(url, self._its.ws_url), {})
-                    topics.setdefault(name, (feed, channel.silence_s_max))
-        size = self._declared.limits.topics_per_connection
-        for url, topics in by_url.items():
-            names = list(topics)
-            for start in range(0, len(names), size):
-                part = {name: topics[name] for name in names[start : start + size]}
-                delay_s = len(self._connections) / self._declared.limits.connects_per_s
-                connection = Connection(
-                    self._declared, self._setup, url, part, self._sink, self._around, delay_s,
-                    others=[] if self._its.ws_url else alternates(self._declared, url),
-                )  # fmt: skip
-                self._connections.append(connection)
-                tasks.create_task(connection.run())
+        if "trades" in self._channels and self._ledger is not None:
+            for native in fresh:
+                self._ledger.begin(self._setup.feeds.channel("trades")[native])
+        for url, part in sockets(self._declared, self._channels, self._setup, fresh, self._its.ws_url):
+            delay_s = len(self._connections) / self._declared.limits.connects_per_s
+            connection = Connection(
+                self._declared, self._setup, url, part, self._sink, self._around, delay_s,
+                others=[] if self._its.ws_url else alternates(self._declared, url),
+            )  # fmt: skip
+            self._connections.append(connection)
+            tasks.create_task(connection.run())
 
     def _renew(self, feed: Feed, reason: str) -> None:
         for connection in self._connections:
@@ -222,12 +210,7 @@ class Worker:
     def _wanted(self, ranks: dict[str, float]) -> list[str]:
         """The exchange's own spelling of what is configured. Raises ConfigError where nothing of it exists."""
         if ALL in self._its.symbols:
-            alive = [i for i in self._directory.instruments.values() if i.status == "trading"]
-            alive.sort(key=lambda i: (-ranks.get(i.exchange_symbol, 0.0), i.symbol))
-            # Symbols already followed stay: a change of rank is no reason to break a series.
-            ranked = [*self._natives, *(i.exchange_symbol for i in alive if i.exchange_symbol not in self._natives)]
-            existing = {i.exchange_symbol for i in alive}
-            return [native for native in ranked if native in existing][: self._its.max_symbols]
+            return ranked(self._directory, ranks, self._natives, self._its.max_symbols)
         found, self._unknown = [], []
         for name in self._its.symbols:
             native = self._directory.native(name)
@@ -310,11 +293,3 @@ def _added(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     for word, count in counts:
         sums[word] = sums.get(word, 0) + count
     return sums
-
-
-def _options(its: ExchangeSettings, settings: Settings, channels: Iterable[str]) -> Options:
-    return Options(
-        book_depth=its.book_depth, book_every=its.book_every, funding_every=settings.poll.funding,
-        open_interest_every=settings.poll.open_interest, intervals=tuple(settings.klines.intervals),
-        klines_every=settings.klines.poll, channels=frozenset(channels),
-    )  # fmt: skip

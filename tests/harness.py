@@ -47,7 +47,7 @@ class Command:
     def __init__(self, stack: Stack, *arguments: str, **extra: str) -> None:
         self.arguments = arguments
         self._environment = environment(stack.settings, **extra)
-        self._log = stack.data_dir / "log" / f"test-{'-'.join(arguments)}.log"
+        self._log = stack.data_dir / "log" / f"test-{'-'.join(arguments).replace('/', '_')}.log"
         self.start()
 
     def start(self) -> None:
