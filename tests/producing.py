@@ -241,9 +241,10 @@ async def stored(client: Client, stream: str) -> list[Stored]:
     context = client.jetstream()
     state = (await context.stream_info(stream)).state
     found = []
-    for sequence in range(state.first_seq, state.last_seq + 1):
-        message = await context.get_msg(stream, sequence)
-        found.append(Stored(message.subject or "", dict(message.headers or {}), message.data or b""))
+    for first in range(state.first_seq, state.last_seq + 1, 100):
+        numbers = range(first, min(first + 100, state.last_seq + 1))
+        for message in await asyncio.gather(*(context.get_msg(stream, number) for number in numbers)):
+            found.append(Stored(message.subject or "", dict(message.headers or {}), message.data or b""))
     return found
 
 

@@ -134,11 +134,13 @@ async def test_a_worker_killed_while_it_reads_history_asks_for_nothing_twice_but
         asked: list[tuple[str, str]] = []
         rest = simulator.rests[EXCHANGE]
         answer = rest.answer
+        slow = asyncio.Event()
+        slow.set()  # so that it can be met in the middle
 
         async def noted(path: str, its: Any) -> Any:
             if path.endswith("/klines") and its["interval"] == "1m":
                 asked.append((its["startTime"], its["endTime"]))
-            await asyncio.sleep(0.8)  # so that it can be met in the middle
+            await asyncio.sleep(0.8 if slow.is_set() else 0)
             return await answer(path, its)
 
         rest.answer = noted  # type: ignore[method-assign]  # looks on, changes nothing
@@ -161,6 +163,7 @@ async def test_a_worker_killed_while_it_reads_history_asks_for_nothing_twice_but
             spans: list[tuple[int, int]] = []
             await eventually(marked, "a part of history is read and noted", 60)
             worker.kill()
+            slow.clear()
             before = len(asked)
             worker.start()
 
