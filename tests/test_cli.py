@@ -198,7 +198,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_up_shows_rows_and_footprints_growing_and_mends_what_is_killed(folder: Path) -> None:
     up = Up(folder)
-    up.until(lambda: up.status().get("footprints", {}).get("keys", 0) > 0, "footprints appear")
+    up.until(lambda: up.status().get("footprints", {}).get("keys", 0) > 0, "footprints appear", 180)
     up.until(lambda: up.status()["tables"].get("trades", 0) > 500, "rows grow")
     started = servers.running(folder / ".flowtape")
     nats, redis, killed = started["nats"].pid, started["redis"].pid, up.workers()["signal"]
