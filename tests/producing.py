@@ -243,8 +243,8 @@ async def stored(client: Client, stream: str) -> list[Stored]:
     found = []
     for first in range(state.first_seq, state.last_seq + 1, 100):
         numbers = range(first, min(first + 100, state.last_seq + 1))
-        for message in await asyncio.gather(*(context.get_msg(stream, number) for number in numbers)):
-            found.append(Stored(message.subject or "", dict(message.headers or {}), message.data or b""))
+        messages = await asyncio.gather(*(context.get_msg(stream, number) for number in numbers))
+        found += [Stored(it.subject or "", dict(it.headers or {}), it.data or b"") for it in messages]
     return found
 
 
