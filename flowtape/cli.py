@@ -623,6 +623,7 @@ def rebuild() -> None:
     \b
     flowtape rebuild tables --from 2026-11-22 --to 2026-11-23
     flowtape rebuild tables trades candles --from 2026-11-22T10:00
+    flowtape rebuild signals --from 2026-11-22T10:00
     """
 
 
@@ -640,6 +641,23 @@ def rebuild_tables(settings: Settings, words: tuple[str, ...], begin: int, end: 
     from flowtape.rebuild import tables as run
 
     return run(settings, words, *_range(begin, end))
+
+
+@command(rebuild, "signals")
+@click.option("--from", "begin", type=_Time(), required=True, help="ISO 8601 or µs, by the candles' open time.")
+@click.option("--to", "end", type=_Time(), help="ISO 8601 or µs, not included; else now.")
+def rebuild_signals(settings: Settings, begin: int, end: int | None) -> int:
+    """Compute the closed candles of a range anew from the log, and write to Redis what is missing or differs.
+
+    A range that ends now also makes every running signal write all its keys again.
+
+    \b
+    flowtape rebuild signals --from 2026-11-22T10:00
+    flowtape rebuild signals --from 2026-11-22T08:00 --to 2026-11-22T09:00
+    """
+    from flowtape.rebuild import signals as run
+
+    return run(settings, *_range(begin, end))
 
 
 def _range(begin: int, end: int | None) -> tuple[int, int]:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from consumers._questdb import Questdb
 from consumers._rebuild import Rebuild, Rebuilt
@@ -18,6 +21,13 @@ from flowtape.backfill import Bar
 from flowtape.log import Enduring
 from schemas import time
 from schemas.settings import Settings
+from signals._jetstream import StreamAnswer
+from signals._rebuild import LogSilent, RegistryAway
+from signals._rebuild import Rebuild as KeysRebuild
+from signals._rebuild import Rebuilt as KeysRebuilt
+from signals._run import spans
+from signals._stream import StreamReplaced
+from signals._warm import warm_up
 
 SHORT_SHOWN = 5
 
@@ -83,3 +93,72 @@ def _told(done: Rebuilt, begin: int, end: int) -> bool:
     if len(done.short) > SHORT_SHOWN:
         print(f"flowtape: {done.table}: and {len(done.short) - SHORT_SHOWN} subjects more", file=sys.stderr)
     return not (done.since or done.short)
+
+
+def signals(settings: Settings, begin: int, end: int) -> int:
+    """Compute the closed candles of ``begin`` to before ``end`` (µs) anew into Redis; where that reaches now, all keys.
+
+    0, or 1 where there is nothing, or not all, of it, 130 after Ctrl-C. Raises ConfigError.
+    """
+    bar = Bar(Enduring(sys.stderr))  # type: ignore[arg-type]  # all of a TextIO that is used
+    its, measured = servers.resolve(settings), spans(settings)
+    found, problem = list[KeysRebuilt](), list[str]()
+
+    async def work(nats: Client, cache: Redis, stop: asyncio.Event, _: dict[str, Any]) -> None:
+        await asyncio.to_thread(warm_up)
+        rebuild = KeysRebuild(
+            its, measured, nats, cache, begin, end, wall=clock, monotonic=clocks.monotonic,
+            told=lambda done, total: bar.show(done, total, f"{done:,} messages"),
+        )  # fmt: skip
+        try:
+            found.append(await rebuild.run(stop))
+        except (
+            LogSilent,
+            RegistryAway,
+            StreamReplaced,
+            StreamAnswer,
+            NatsError,
+            RedisError,
+            OSError,
+            TimeoutError,
+        ) as e:
+            problem.append(str(e) or type(e).__name__)
+
+    code = worker.run(settings, "signal", "rebuild-signals", work)
+    bar.end()
+    if problem:
+        print(f"flowtape: rebuild signals: {problem[0]}", file=sys.stderr)
+        return 1
+    if code or not found[0].whole:
+        print("flowtape: stopped before all was written; the same command begins anew", file=sys.stderr)
+        return code
+    return 0 if _keys_told(found[0], begin, end) else 1
+
+
+def _keys_told(done: KeysRebuilt, begin: int, end: int) -> bool:
+    """Say what became of the keys; whether all of the range was there."""
+    newer = f"; {done.newer:,} have a later revision already" if done.newer else ""
+    print(
+        f"{done.candles:,} closed candles of {time.iso(begin)} to {time.iso(end)} from {done.messages:,} messages: "
+        f"{done.missing:,} were missing, {done.differed:,} differed{newer}"
+    )
+    if done.asked:
+        print(f"all keys of the present written again by {len(done.asked) - len(done.silent)} signals")
+    for key in done.silent:
+        print(f"flowtape: nobody writes {key}: its keys come again when its process starts", file=sys.stderr)
+    if not done.candles:
+        print(
+            "flowtape: neither log nor tables have a closed candle of that range which Redis would keep "
+            "([signals] closed of each series)",
+            file=sys.stderr,
+        )
+        return False
+    if done.short_from:
+        print(
+            f"flowtape: not covered: candles shorter than a minute from {time.iso(begin)} to "
+            f"{time.iso(done.short_from)}: the log begins later, and tables have none",
+            file=sys.stderr,
+        )
+    if done.minutes_left:
+        print(f"flowtape: {done.minutes_left} minutes lack late trades that the table has yet to get", file=sys.stderr)
+    return not (done.short_from or done.minutes_left)

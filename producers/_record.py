@@ -157,7 +157,9 @@ class Take:
             self._declared.rest, self._its.rest_url, self._folder, clock=around.clock, sleep=around.sleep
         )  # fmt: skip
         try:
-            ranks = await self._learn(rest)
+            ranks = await around.heed(self._learn(rest)) or {}
+            if around.stop.is_set():
+                return
             natives = self._natives(ranks)
             async with asyncio.TaskGroup() as tasks:
                 works = self._works(natives, rest)
@@ -213,10 +215,10 @@ class Take:
             if channel.knowledge is not None:
                 every_us = int(channel.knowledge.every_s * time.SECOND) or self._setup.options.funding_every
                 told = _Told(rest, self._recorder, word, around.clock)
-                works.append(
-                    Polling(word, channel.knowledge, self._setup, lambda: natives, every_us, told, self._recorder,
-                            around).run()
-                )  # fmt: skip
+                knowledge = Polling(
+                    word, channel.knowledge, self._setup, lambda: natives, every_us, told, self._recorder, around
+                )
+                works.append(around.heed(knowledge.run()))
         return works
 
     async def _flush(self) -> None:

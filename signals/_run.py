@@ -64,7 +64,7 @@ async def signal(
     folded = tuple(name for name in SIGNALS if name in (names or SIGNALS))
     around = (settings, nats, redis, health, wall, monotonic, sleep)
     if once and folded:
-        await compute_once(settings, _spans(settings), folded, part, nats, redis, wall, monotonic)
+        await compute_once(settings, spans(settings), folded, part, nats, redis, wall, monotonic)
     if part.number > 1:
         series = {}
     if mine := [name for name in names if name not in known]:
@@ -112,14 +112,14 @@ async def _engine(
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:  # fmt: skip
     """The signals made of trades, until ``stop``. Raises ConfigError."""
-    spans = _spans(settings)
+    measured = spans(settings)
     consumer = signal_durable(("-".join(chosen) if chosen != SIGNALS else "footprint") + part.suffix)
     return_large_blocks()
     health.update(state="compiling")
     await asyncio.to_thread(warm_up)
     path = Path(settings.data_dir) / "signals" / f"{consumer}.sqlite"
     worker = Worker(
-        settings, spans, chosen, part, path, watermark_key(consumer), nats, redis, health, wall, monotonic, sleep
+        settings, measured, chosen, part, path, watermark_key(consumer), nats, redis, health, wall, monotonic, sleep
     )
     try:
         found = await _stream_facts(nats, stop)
@@ -135,7 +135,8 @@ async def _engine(
         await worker.close()
 
 
-def _spans(settings: Settings) -> Spans:
+def spans(settings: Settings) -> Spans:
+    """The intervals that are configured. Raises ConfigError."""
     try:
         return Spans(settings.signals.intervals)
     except IntervalUnusable as error:

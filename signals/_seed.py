@@ -58,9 +58,13 @@ SECONDS_MAX = 60.0
 
 
 class Seed:
-    """Reads closed minutes and makes the longer candles of them. Candles shorter than a minute are not kept there."""
+    """Reads closed minutes and makes the longer candles of them. Candles shorter than a minute are not kept there.
 
-    def __init__(self, core: Core, tables: Tables, monotonic: Callable[[], float]) -> None:
+    Days before that of ``since`` (µs) are not read.
+    """
+
+    def __init__(self, core: Core, tables: Tables, monotonic: Callable[[], float], since: int = 0) -> None:
+        self._since = since
         self._core, self._tables, self._monotonic = core, tables, monotonic
         self._state = core.state
         self.minutes = self.skipped = 0
@@ -73,11 +77,12 @@ class Seed:
         for exchange, symbol, first, last in sorted(series):
             until = untils.get(exchange, 0)
             last = min(last, until - time.MINUTE)
-            if last < first or not self._core.part.owns(exchange, symbol):
+            if last < max(first, self._since) or not self._core.part.owns(exchange, symbol):
                 continue
             slot = self._state.slot(exchange, symbol)
             x = int(self._state.exchange_of[slot])
-            newest, oldest = last // DAY, max(first // DAY, last // DAY - DAYS_MAX)
+            newest = last // DAY
+            oldest = max(first // DAY, newest - DAYS_MAX, self._since // DAY)
             begun = newest + 1
             share = self._monotonic() + (deadline - self._monotonic()) / len(series)
             for day in range(newest, oldest - 1, -1):

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -18,6 +19,7 @@ from signals._archive import Archive
 from signals._candle import CandleDamaged
 from signals._core import Core
 from signals._jetstream import StreamAnswer, StreamFacts, request
+from signals._layout import CLOCK, SEQUENCE, Columns
 from signals._redis import Watermark
 from signals._seed import Seed
 from signals._snapshot import SnapshotUnusable
@@ -41,13 +43,36 @@ class Start(NamedTuple):
     """False where messages between the last state and the stream's beginning are gone."""
 
 
+class Covered:
+    """Until when (µs), by exchange, the candles of tables hold what the log begins with as well."""
+
+    def __init__(self, core: Core, until: dict[str, int], horizon: int) -> None:
+        self._core, self._until, self._horizon = core, until, horizon
+
+    def rest(self, columns: Columns) -> Columns:
+        """Without trades the tables' candles hold already: those of covered minutes, up to a candle's sequence."""
+        if not self._until:
+            return columns
+        core, state, kept = self._core, self._core.state, np.ones(len(columns.slot), np.bool_)
+        covered = np.array([self._until.get(name, 0) for name in state.exchanges], np.int64)
+        for n in np.flatnonzero((columns.timestamp < covered[columns.exchange]) & (columns.slot >= 0)).tolist():
+            minute = int(columns.timestamp[n]) // time.MINUTE * time.MINUTE
+            candle = core.ledger.get(int(columns.slot[n]), state.spans.minute, minute)
+            kept[n] = candle is None or columns.sequence[n] > candle.meta[SEQUENCE]
+        if (state.clocks[: len(covered), CLOCK] > covered + self._horizon).all():
+            self._until = {}
+        return Columns._make(column[kept] for column in columns)
+
+
 class Starter:
-    """``build`` makes an empty engine over ``archive``."""
+    """``build`` makes an empty engine over ``archive``; what of the tables is older than ``since`` (µs) is not read."""
 
     def __init__(
         self, build: Callable[[], Core], archive: Archive, tables: Tables, nats: Client, stream: str,
         wall: Callable[[], int], monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[None]],
+        since: int = 0,
     ) -> None:  # fmt: skip
+        self._since = since
         self._build, self._archive, self._tables = build, archive, tables
         self._nats, self._stream = nats, stream
         self._wall, self._monotonic, self._sleep = wall, monotonic, sleep
@@ -70,7 +95,7 @@ class Starter:
             self._archive.clear()
             core = self._build()
         try:
-            await Seed(core, self._tables, self._monotonic).fill(until)
+            await Seed(core, self._tables, self._monotonic, self._since).fill(until)
         except TablesAway as error:
             _log.warning("seeding_cut_short", reason=str(error))
         return Start(core, first, until if found.first > 1 else {}, not stored.created)

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
 from nats.aio.client import Client
 from redis.asyncio import Redis
@@ -26,13 +25,12 @@ from signals._decode import Message
 from signals._gap_feed import GapFeed
 from signals._grid import Grids
 from signals._jetstream import StreamFacts
-from signals._layout import CLOCK, SEQUENCE, Columns
 from signals._partition import Part
 from signals._publish import Letter, Publisher
 from signals._published import Published
 from signals._redis import Watermark, Writer
 from signals._registry import Registry
-from signals._start import Starter
+from signals._start import Covered, Starter
 from signals._state import Spans
 from signals._stream import Reader
 from signals._tables import Tables
@@ -77,7 +75,6 @@ class Worker:
         self._spans, self._names = spans, names
         self._flush_s = self._config.flush / 1e6
         self._watermark = Watermark(0, "")
-        self._covered: dict[str, int] = {}
 
     def _build(self) -> Core:
         """An engine with nothing in it."""
@@ -115,7 +112,8 @@ class Worker:
         starter = Starter(
             self._build, self._archive, self._tables, self._nats, STREAM, self._wall, self._monotonic, self._sleep
         )
-        self.core, self._watermark, self._covered, fits = await starter.begin(found)
+        self.core, self._watermark, covered, fits = await starter.begin(found)
+        self._covered = Covered(self.core, covered, self._config.late_horizon)
         self._health["holes"] = self._health.get("holes", 0) + (not fits)
         self._board = Board(self.core, self._writer, self._names)
         self._catch_up = CatchUp(self.core, self._tables, self._nats)
@@ -138,7 +136,7 @@ class Worker:
         before = len(self.core.state.symbols)
         columns = self.core.decode(messages)
         await self._new_symbols(before)
-        self.core.fold(self._uncovered(columns) if self._covered else columns)
+        self.core.fold(self._covered.rest(columns))
         self._watermark = Watermark(messages[-1].sequence, self._watermark.created)
         await self._post(stop)
 
@@ -150,18 +148,6 @@ class Worker:
             await self._publisher.send([Letter(*self._board.footprints.message(*each)) for each in closed], stop)
         if DETECTIONS in self._names:
             await self._publisher.send(await self._published.letters(seen), stop)
-
-    def _uncovered(self, columns: Columns) -> Columns:
-        """Without trades the tables' candles hold already: those of covered minutes, up to a candle's sequence."""
-        state, kept = self.core.state, np.ones(len(columns.slot), np.bool_)
-        covered = np.array([self._covered.get(name, 0) for name in state.exchanges], np.int64)
-        for n in np.flatnonzero((columns.timestamp < covered[columns.exchange]) & (columns.slot >= 0)).tolist():
-            minute = int(columns.timestamp[n]) // time.MINUTE * time.MINUTE
-            candle = self.core.ledger.get(int(columns.slot[n]), state.spans.minute, minute)
-            kept[n] = candle is None or columns.sequence[n] > candle.meta[SEQUENCE]
-        if (state.clocks[: len(covered), CLOCK] > covered + self._config.late_horizon).all():
-            self._covered = {}
-        return Columns._make(column[kept] for column in columns)
 
     async def _new_symbols(self, before: int) -> None:
         """Wait, soon after the start, for the instruments of symbols seen for the first time."""
