@@ -1,4 +1,4 @@
-"""Bad frames by the million: one seed, the same frames."""
+"""Bad frames made from good ones: what a broken exchange, proxy or network may send. One seed, the same frames."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ import gzip
 import random
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from tests.mutating import VALUE, WORDS
+from producers._exchange import FrameError, Session, SubscriptionRejected
+from schemas.events import Event
 
+VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null')
+WORDS = [
+    *b"""null true false {} [] [[]] [null] {"a":[1]} {"":""} [["1","1"]] [0,0,0,0,0,0] pong
+    "" "@" "-" "/" "....." "x|y|z" "A" "b" "buy" "SELL" "update" "snapshot" "BTC" "BTC-USD" "btc-usdt" "A-B-C-D-E"
+    "<script>.*>" "\\ud800" "\\u0000"
+    0 -0 -0.0 -1 1.5 007 1e308 1e400 -1e400 5e-324 NaN Infinity 1735689600 1767225600000 1735689600000000000
+    9223372036854775807 9223372036854775808 18446744073709551616 -9223372036854775809
+    "0" "-0" "-0.5" "+1" "007" "1_000" "1,5" "0x10" "NaN" "inf" "-Infinity" "1e400" "1e-400" "9223372036854775808"
+    "2026-01-01T00:00:00.000000000Z" "2026-01-01" "1970-01-01T00:00:00Z" "0001-01-01T00:00:00Z"
+    "9999-12-31T23:59:59.999999Z" "2026-02-30T25:61:61Z" """.split(),
+    b'" 1 "', b'"\xff\xfe"', b'"\xed\xa0\x80"', '"\u0661\u0662"'.encode(), b"1" * 400, b'"' + b"9" * 400 + b'"',
+    b"0.1" + b"0" * 5_000, b'"' + b"A" * 10_000 + b'"', b"[" * 2_000,
+]  # fmt: skip
 NO_TEXT = [*b'\xff \xc0\x80 \xed\xa0\x80 \xf5\x80\x80\x80 \xe2\x82 \0 \x01 \\ \\u00 " \xef\xbb\xbf'.split()]
 """What may stand in no text, or ends it."""
 _KEY = re.compile(rb'("(?:[^"\\]|\\.){1,40}"):')
@@ -19,7 +34,7 @@ Span = tuple[int, int]
 
 
 class Mutator:
-    """The same without hypothesis, for millions: ``frame()`` is the next bad frame of a seed.
+    """``frame()`` is the next bad frame of a seed.
 
     ``foreign`` are frames of other exchanges, whose pieces get in too.
     """
@@ -154,6 +169,24 @@ class Mutator:
         if how == 8:
             return self._rng.choice((b"", b" ", b"\0", b"null", b"[]", b"{}", b'""', b"1", b"<html>busy</html>"))
         return self._rng.choice(self._foreign)
+
+
+def endured(it: Session, mutator: Mutator, now: int) -> Iterator[tuple[bytes, list[Event]]]:
+    """Nine bad frames and three good ones with their events; what is refused is refused as declared, with its bytes."""
+    for number in range(12):
+        raw = mutator.frame() if number % 4 else mutator.good()
+        events, reason = _attempt(it, raw, now)
+        assert not reason.startswith(("parser bug", "not")), (reason, raw)
+        yield raw, events
+
+
+def _attempt(it: Session, raw: bytes, now: int) -> tuple[list[Event], str]:
+    try:
+        return list(it.parse(raw, now)), ""
+    except FrameError as error:
+        return [], error.reason if error.raw == raw else "not with its bytes"
+    except SubscriptionRejected as rejection:
+        return [], "refused" if rejection.topics else "not said what is refused"
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:

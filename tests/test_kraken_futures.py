@@ -9,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from producers._decode import decode
 from producers._exchange import FrameError, Options, Setup, SubscriptionRejected, directory, load
@@ -20,6 +18,7 @@ from schemas.events import Book, Funding, Kline, Liquidation, OpenInterest, Trad
 from simulator import _derivatives as derivatives
 from simulator._book import Book as TrueBook
 from simulator._faults import Fault
+from tests.fuzzing import Mutator, endured
 from tests.living import START_MS, live
 
 NOW = 1_795_000_000_000_000
@@ -310,29 +309,17 @@ def test_the_volume_of_an_inverse_candle_is_its_value():
     assert (kline.value, kline.volume) == (8000.0, 0.2)
 
 
-@settings(max_examples=900, deadline=None)
-@given(st.data())
-def test_no_mutated_message_escapes_as_anything_but_a_bad_frame(data):
-    it = session()
-    it.subscribe(["trade:PF_XBTUSD"])
+def test_no_mutated_message_escapes_as_anything_but_a_bad_frame():
     good = [encoded(fill(1)), encoded(fill(2, "sell", "liquidation")), replay(fill(3), fill(2)), ticker(),
             snapshot([(99.0, 1.0)], [(101.0, 2.0)], 10), change(11, "buy", 99.5, 3.0),
             encoded({"event": "subscribed", "feed": "trade", "product_ids": ["PF_XBTUSD"]}),
             encoded({"event": "error", "message": "Invalid product id"})]  # fmt: skip
-    for _ in range(12):
-        raw = bytearray(data.draw(st.sampled_from(good)))
-        for _ in range(data.draw(st.integers(0, 4))):
-            at = data.draw(st.integers(0, len(raw)))
-            raw[at : at + data.draw(st.integers(0, 6))] = data.draw(st.binary(max_size=6))
-        events, quarantined = (), bytes(raw)
-        try:
-            events = it.parse(bytes(raw), NOW)
-        except SubscriptionRejected:
-            pass
-        except FrameError as error:
-            quarantined = error.raw
-        assert quarantined == bytes(raw)
-        assert all(isinstance(event, Trade | Book | Liquidation | Funding | OpenInterest) for event in events)
+    mutator = Mutator(good, 11)
+    for _ in range(800):
+        it = session()
+        it.subscribe(["trade:PF_XBTUSD"])
+        for raw, events in endured(it, mutator, NOW):
+            assert all(isinstance(event, Trade | Book | Liquidation | Funding | OpenInterest) for event in events), raw
 
 
 def decoded(path):
