@@ -5,7 +5,8 @@ from __future__ import annotations
 from schemas import time
 from signals._candle import take
 from signals._grid import Grids
-from signals._kernel import APPLIED, CLOSING, DONE, GRID, LATE, OFF_GRID, OFF_STEP, TOO_FAR, TOO_LARGE, fold, widen
+from signals._groups import CLOSING, DONE, LATE
+from signals._kernel import fold
 from signals._late import Late, unit_of
 from signals._layout import (
     AS_OF,
@@ -22,6 +23,7 @@ from signals._layout import (
 )  # fmt: skip
 from signals._ledger import Ledger
 from signals._merge import absorb, clear
+from signals._passes import APPLIED, OFF_GRID, OFF_STEP, TOO_FAR, TOO_LARGE
 from signals._state import State
 from signals._watch import Watch
 
@@ -39,10 +41,10 @@ class Engine:
     def apply(self, batch: Columns) -> None:
         """Fold a batch of events that are distinct and in stream order."""
         state, at, watched = self.state, 0, 0
-        while True:  # every round moves on, closes, or doubles a row
+        while True:  # every round moves on or closes
             at, why = fold(
-                at, batch, state.clocks, state.spans.base, state.live, state.scale,
-                state.grid_day, state.grid, state.grid_scale, state.dirty, state.counts,
+                at, batch, state.clocks, state.spans.base, state.live, state.rings, state.scale,
+                state.grid_day, state.grid, state.grid_scale, state.dirty, state.counts, state.groups,
             )  # fmt: skip
             if why in (DONE, CLOSING):  # before anything closes: the grids of these trades still hold
                 self.watch.trades(batch, watched, at)
@@ -55,12 +57,9 @@ class Engine:
             elif why == LATE:
                 self.late.add(batch, at)
                 at += 1
-            elif why == GRID:
+            else:
                 slot, day = int(batch.slot[at]), int(batch.timestamp[at]) // DAY
                 self._grid_of(slot, day, float(batch.price[at]), float(batch.quantity[at]))
-            else:
-                slot, timestamp = int(batch.slot[at]), int(batch.timestamp[at])
-                widen(state.live, state.scale, 2 * slot + (timestamp // state.spans.base & 1))
 
     def counters(self) -> dict[str, int]:
         """What was applied, and what fell beside the grid or over a bound."""

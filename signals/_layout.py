@@ -16,6 +16,7 @@ Ints = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 START, OPEN, OPEN_TIME, OPEN_ID, CLOSE, CLOSE_TIME, CLOSE_ID, HIGH, LOW = range(9)
 BUY, SELL, BUYS, SELLS, DELTA, DELTA_MIN, DELTA_MAX = range(9, 16)
@@ -56,23 +57,29 @@ class Candles(NamedTuple):
     sells: Counts
 
 
-def candles(count: int, rows: int) -> Candles:
-    """``count`` empty candles with rings of ``rows`` places."""
+class Rings(NamedTuple):
+    """The rings of many candles, by side: those of buyers, then those of sellers."""
+
+    lots: Ints
+    trades: Counts
+
+
+def rings(count: int, rows: int) -> Rings:
+    """Empty."""
+    return Rings(np.zeros((2, count, rows), np.int64), np.zeros((2, count, rows), np.int32))
+
+
+def candles(count: int, rows: int, within: Rings | None = None) -> Candles:
+    """``count`` empty candles with rings of ``rows`` places, those of ``within`` if given."""
     meta = np.zeros((count, COLUMNS), np.int64)
     meta[:, START] = EMPTY
-    return Candles(
-        meta,
-        np.zeros((count, 2)),
-        np.zeros((count, rows), np.int64),
-        np.zeros((count, rows), np.int64),
-        np.zeros((count, rows), np.int32),
-        np.zeros((count, rows), np.int32),
-    )
+    lots, trades = within or rings(count, rows)
+    return Candles(meta, np.zeros((count, 2)), lots[0], lots[1], trades[0], trades[1])
 
 
-def grown(old: Candles, count: int) -> Candles:
+def grown(old: Candles, count: int, within: Rings | None = None) -> Candles:
     """A copy of ``old`` with room for ``count`` candles."""
-    new = candles(count, old.buy.shape[1])
+    new = candles(count, old.buy.shape[1], within)
     held = len(old.meta)
     new.meta[:held], new.values[:held] = old.meta, old.values
     new.buy[:held], new.sell[:held] = old.buy, old.sell
@@ -93,5 +100,5 @@ class Columns(NamedTuple):
     price: Floats
     quantity: Floats
     value: Floats
-    is_sell: npt.NDArray[np.bool_]
+    is_sell: Bools
     sequence: Ints

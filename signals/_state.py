@@ -10,6 +10,7 @@ import numpy as np
 from schemas import time
 from signals._gaps import Gaps
 from signals._grid import Grid
+from signals._groups import groups
 from signals._layout import (
     CLOCK,
     CLOSES,
@@ -26,6 +27,7 @@ from signals._layout import (
     Ints,
     candles,
     grown,
+    rings,
 )  # fmt: skip
 
 SLOTS_FIRST, EXCHANGES_FIRST = 16, 4
@@ -69,7 +71,9 @@ class State:
         self.clocks = np.zeros((EXCHANGES_FIRST, 6), np.int64)
         self.minutes = np.zeros((EXCHANGES_FIRST, 3), np.int64)
         """End of the last closed minute, and the sequence and event time of its close."""
-        self.live = candles(2 * SLOTS_FIRST, LIVE_ROWS)
+        self.rings = rings(2 * SLOTS_FIRST, LIVE_ROWS)
+        self.live = candles(2 * SLOTS_FIRST, LIVE_ROWS, self.rings)
+        self.groups = groups(2 * SLOTS_FIRST)
         self.parts = candles(len(spans) * SLOTS_FIRST, PART_ROWS)
         self.scale = np.zeros((2 * SLOTS_FIRST, 3))
         self.grid_day = np.full((SLOTS_FIRST, 2), -1, np.int64)
@@ -122,7 +126,10 @@ class State:
         return self._index.get((exchange, symbol))
 
     def _grow(self, slots: int) -> None:
-        self.live = grown(self.live, 2 * slots)
+        self.groups = groups(2 * slots)
+        self.rings = rings(2 * slots, LIVE_ROWS)
+        self.live = grown(self.live, 2 * slots, self.rings)
+        self.groups = groups(2 * slots)
         self.parts = grown(self.parts, len(self.spans) * slots)
         self.scale = np.concatenate([self.scale, np.zeros_like(self.scale)])
         self.grid_day = np.concatenate([self.grid_day, np.full_like(self.grid_day, -1)])
