@@ -47,6 +47,17 @@ def test_every_command_explains_itself(tmp_path: Path) -> None:
         assert (shown.exit_code, "Usage" in shown.output) == (0, True)
 
 
+@pytest.mark.parametrize(("shell", "word"), [("bash", "1"), ("zsh", "1"), ("fish", "stat")])
+def test_a_shell_is_given_what_completes_commands(shell: str, word: str) -> None:
+    def given(step: str, **extra: str) -> str:
+        asked = {**ENVIRONMENT, "_FLOWTAPE_COMPLETE": f"{shell}_{step}", **extra}
+        command = Path(sys.executable).with_name("flowtape")
+        return subprocess.run([command], env=asked, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    assert f"_FLOWTAPE_COMPLETE={shell}_complete" in given("source")
+    assert "status" in given("complete", COMP_WORDS="flowtape stat", COMP_CWORD=word)
+
+
 def test_every_command_has_an_example_of_its_own() -> None:
     def each(group: Group, words: str):
         for name, its in group.commands.items():

@@ -15,6 +15,7 @@ from schemas.settings import ConfigError, DefaultPort, WebSettings, load
 from tests.conftest import Stack
 from tests.harness import eventually
 from tests.webbing import serving
+from web._door import CONNECTIONS_OF_CLIENT_MAX
 from web._errors import ApiError
 from web._guard import BODY_BYTES_MAX, CLIENTS_MAX, REQUESTS_BURST, Guard
 from web._port import listening, record, recorded
@@ -211,19 +212,53 @@ async def test_sockets_keys_and_messages_are_bounded(site) -> None:
         assert message.type is aiohttp.WSMsgType.CLOSE
         assert ws.close_code == 1009
 
-    async def connected():
-        with contextlib.suppress(aiohttp.WSServerHandshakeError):  # those closed above still count for a moment
-            return await site.client.ws_connect(site.url + "/ws")
 
-    many = [await eventually(connected, "a socket is let in") for _ in range(SOCKETS_OF_CLIENT_MAX)]
-    assert await handshake(site) == 429
-    for ws in many:
-        await ws.close()
+async def test_sockets_of_a_client_are_counted_and_one_that_is_closed_makes_room(site) -> None:
+    many, reading = [], []
+    try:
+        for _ in range(SOCKETS_OF_CLIENT_MAX):
+            many.append(await site.client.ws_connect(site.url + "/ws"))
+            reading.append(asyncio.create_task(read(many[-1])))  # whoever does not answer a ping is let go
+        assert await handshake(site) == 429
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        for ws in many:
+            await ws.close()
 
     async def let_in():
         return await handshake(site) == 101
 
     await eventually(let_in, "a closed socket makes room")
+
+
+async def read(ws) -> None:
+    async for _ in ws:
+        pass
+
+
+async def test_connections_are_bounded_before_a_request_is_read_and_one_that_ends_makes_room(site) -> None:
+    port = URL(site.url).port
+    held = []
+    try:
+        while len(held) < CONNECTIONS_OF_CLIENT_MAX:
+            held += [await asyncio.open_connection("127.0.0.1", port)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)  # it says nothing, and is answered
+        answer = await asyncio.wait_for(reader.read(), 20)
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b'"code":"too_many_connections"' in answer
+        writer.close()
+        held.pop()[1].close()
+
+        async def let_in():
+            with contextlib.suppress(aiohttp.ClientError):
+                return await status(site, "/livez") == 200
+
+        await eventually(let_in, "a connection that ended makes room")
+    finally:
+        for _, writer in held:
+            writer.close()
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Failed(msgspec.Struct):
 def _hook(kind: type) -> dict[str, Any]:
     if kind is Moment:
         return {"type": "string", "description": "ISO 8601, or an integer of s, ms or µs"}
-    raise NotImplementedError(kind)
+    raise TypeError(f"{kind} has no JSON schema")
 
 
 def openapi(endpoints: Sequence[Endpoint], routes: Sequence[Route]) -> dict[str, Any]:

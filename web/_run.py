@@ -17,6 +17,7 @@ from signals._options import options
 from web._app import application
 from web._cache import Cache
 from web._desk import Desk
+from web._door import Door
 from web._guard import Guard
 from web._hub import Hub
 from web._instruments import Instruments
@@ -70,7 +71,8 @@ async def web_server(
         application(desk, Guard(settings.web, monotonic), sockets), access_log=None, shutdown_timeout=STOP_S_MAX
     )
     await runner.setup()
-    await web.SockSite(runner, bound).start()
+    assert runner.server is not None
+    listener = await asyncio.get_running_loop().create_server(Door(runner.server), sock=bound)
     following = asyncio.create_task(hub.run())
     served = record(settings, bound.getsockname()[1])
     health.update(url=served.url, sockets=0)
@@ -84,6 +86,7 @@ async def web_server(
                 if following.done():
                     following.result()
     finally:
+        listener.close()
         following.cancel()
         await sockets.close()
         await runner.cleanup()
