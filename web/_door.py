@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from aiohttp import web
 
@@ -29,7 +30,7 @@ class _Arrival(asyncio.Protocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         inside = [_client(handler.transport) for handler in self._server.connections]
         if len(inside) >= CONNECTIONS_MAX or inside.count(_client(transport)) >= CONNECTIONS_OF_CLIENT_MAX:
             transport.write(_refusal())
