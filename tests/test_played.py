@@ -55,7 +55,9 @@ async def test_a_producers_connections_hear_from_a_played_file_what_was_heard_wh
     recorder = Heard()
     async with recording(exchange, tmp_path, recorder) as (simulator, _):
         await until(lambda: recorder.kinds.get("trade", 0) > 100)
+        opened = recorder.sockets
         assert simulator.fault(Fault(kind="drop", exchange=exchange)).fired, "not run: no socket was cut"
+        await until(lambda: recorder.sockets > opened)
         count = recorder.kinds["trade"]
         await until(lambda: recorder.kinds["trade"] > count + 50)
         natives = [tape.listing.canonical for tape in simulator.hubs[exchange].desk.tapes.values()]

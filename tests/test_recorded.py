@@ -32,6 +32,7 @@ async def test_a_reconnect_is_a_new_socket_of_the_same_lane_and_breaks_no_event(
     async with recording("coinbase", tmp_path, recorder) as (simulator, _):
         await until(lambda: len(recorder.events) > 50)
         assert simulator.fault(Fault(kind="drop", exchange="coinbase")).fired, "not run: nothing was cut"
+        await until(lambda: recorder.sockets > 1)
         count = len(recorder.events)
         await until(lambda: len(recorder.events) > count + 50)
     notes = [parse(line) for line in recorder.out.getvalue().splitlines() if line.startswith(b"# ")]
