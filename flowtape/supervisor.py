@@ -18,7 +18,7 @@ from flowtape.embedded import HOST
 from flowtape.live import StatusLine
 from flowtape.migrate import provision
 from schemas.settings import ConfigError, KlinesSettings, Settings, TradesSettings
-from signals import own
+from signals._own_names import names
 from web._port import recorded
 
 DEMO_EXCHANGES = (
@@ -102,7 +102,7 @@ class _Up:
     def _workers(self) -> list[tuple[str, ...]]:
         exchanges = DEMO_EXCHANGES if self._demo else tuple(self._settings.exchanges)
         workers: list[tuple[str, ...]] = [("consume", "consume"), ("signal", "signal"), ("web", "web")]
-        workers += [(f"signal-{name}", "signal", name) for name in own.names(self._settings)]
+        workers += [(f"signal-{name}", "signal", name) for name in names(self._settings)]
         workers += [("signal-alerts", "signal", "alerts")] if self._settings.alerts else []
         for exchange in exchanges:
             workers += [(f"produce-{exchange}", "produce", exchange), (f"klines-{exchange}", "klines", exchange)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas.settings import ConfigError
-from signals import own
+from signals._own_names import is_name
 
 SIGNAL = '''"""Who presses: the share of aggressive buying in volume, old volume counting half after a minute."""
 
@@ -72,7 +72,7 @@ def test_batches_and_copies_change_nothing():
 
 def write(name: str, folder: str) -> list[Path]:
     """The two files. Raises ConfigError for a name that cannot be, or is taken."""
-    if not own.is_name(name) or name == "new":
+    if not is_name(name) or name == "new":
         raise ConfigError("command line", name, "not a name of lower-case letters, digits and _")
     place = Path(folder)
     files = {place / f"{name}.py": SIGNAL, place / f"test_{name}.py": TEST}

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from schemas.names import WORD, signal_durable, watermark_key
 from schemas.settings import ConfigError, Settings
-from signals import _alert_run, _own_run, own
+from signals import _alert_run, _own_names, _own_run
 from signals._board import SIGNALS
 from signals._feed import Feed
 from signals._jetstream import StreamAnswer, StreamFacts, facts
@@ -55,7 +55,7 @@ async def signal(
         watch = _alert_run.AlertWorker(settings, nats, redis, health, wall, monotonic, sleep)
         await watch.run(stop)
         return
-    series, owned = plug_ins(), {} if once else own.names(settings)
+    series, owned = plug_ins(), {} if once else _own_names.names(settings)
     known = (*SIGNALS, *series)
     unknown = [name for name in names if name not in (*known, *owned)]
     if unknown:

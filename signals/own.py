@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import importlib.util
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
@@ -20,15 +19,13 @@ from schemas.events import Event, Trade, kind
 from schemas.names import event_subject
 from schemas.settings import Settings
 from signals._layout import Floats, Ints
+from signals._own_names import GROUP
 from signals._recent import Recent
 from signals._redis import Member, Value
 from signals._series import Series, Source, events, footprints, value
 
-GROUP = "flowtape.signals"
-"""Entry points of installed packages that hold signals: name → module or class."""
 HANG_S = 30
 """A call that takes longer ends the process, with a traceback in its log."""
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _METHODS = {
     "trades": "trade", "candle": "footprint", "kline": "kline", "liquidation": "liquidation",
     "open_interest": "open_interest", "funding": "funding",
@@ -60,21 +57,6 @@ class Declared(NamedTuple):
     make: type[Any]
     intervals: tuple[str, ...]
     lookback: int
-
-
-def names(settings: Settings) -> dict[str, Path | str]:
-    """Signals there are, without loading them: name → file, or the entry point's value."""
-    found: dict[str, Path | str] = {one.name: one.value for one in entry_points(group=GROUP)}
-    if settings.signals.folder:
-        for file in sorted(Path(settings.signals.folder).glob("*.py")):
-            if not file.stem.startswith(("_", "test_")):
-                found[file.stem] = file
-    return {name: where for name, where in found.items() if is_name(name)}
-
-
-def is_name(name: str) -> bool:
-    """Whether a signal may be called so."""
-    return _NAME.fullmatch(name) is not None
 
 
 def load(name: str, where: Path | str) -> Declared:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -42,6 +44,14 @@ def test_first_party_imports_point_one_way(package: str) -> None:
     for file in files:
         ours = _imports(file) & set(MAY_IMPORT) - {package}
         assert ours <= MAY_IMPORT[package], f"{file.relative_to(ROOT)} imports {ours}"
+
+
+def test_commands_that_compute_nothing_import_no_compiler_and_no_table_library() -> None:
+    light = ["cli", "supervisor", "worker", "status", "top", "sub", "migrate", "servers", "doctor", "gaps", "backfill"]
+    modules = [*(f"flowtape.{name}" for name in light), "producers._run", "consumers._run", "simulator._run"]
+    code = f"import sys, {', '.join(modules)}; print(*{{'numba', 'llvmlite', 'pyarrow', 'talib'}} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_no_installed_package_claims_our_import_names() -> None:

@@ -17,6 +17,7 @@ from flowtape.cli import cli
 from schemas.events import Trade, encode
 from schemas.settings import ConfigError, load
 from signals import _run, own
+from signals._own_names import names
 from signals._own_new import write
 from tests.conftest import Stack
 from tests.harness import commands, eventually
@@ -73,7 +74,7 @@ def test_a_folder_lists_its_signals_without_running_them(tmp_path: Path) -> None
     for name in ("good", "test_good", "_shared", "Bad-name"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError")
     settings = load(f'signals.folder = "{tmp_path}"', {}, source="test")
-    assert list(own.names(settings)) == ["good"]
+    assert list(names(settings)) == ["good"]
     with pytest.raises(own.OwnSignalFailed, match="good: loading: RuntimeError"):
         own.load("good", tmp_path / "good.py")
 

@@ -18,7 +18,7 @@ from schemas.symbols import EXCHANGES
 from tests.conftest import free_port, started
 from tests.harness import commands, eventually
 
-MINUTES = float(os.environ.get("SOAK_MINUTES", "0.3"))
+MINUTES = float(os.environ.get("SOAK_MINUTES", "0.15"))
 VENUES = EXCHANGES if MINUTES > 2 else ("okx", "bitget_futures", "kraken_futures", "hyperliquid", "deribit", "bybit")
 """All of them are too many to start within a test's time on two cores."""
 SYMBOLS, RATE = 8, 60
