@@ -150,8 +150,8 @@ def test_status_without_servers_says_what_is_down_and_ends_with_1(tmp_path: Path
     )
 
 
-QUICK = "from flowtape import cli, supervisor; supervisor.ANSWER_CHECK_S = 1.0; "
-"""As the command, but what hangs is found five times sooner."""
+QUICK = "from flowtape import cli, supervisor; supervisor.ANSWER_CHECK_S = 2.0; "
+"""As the command, but what hangs is found sooner."""
 SMALL = "supervisor.DEMO_EXCHANGES = supervisor.DEMO_EXCHANGES[:2]; "
 """For what does not depend on how many there are."""
 

@@ -14,7 +14,7 @@ from tests.conftest import free_port, started
 from tests.harness import Command, commands
 from tests.test_whole_path import settled
 
-MINUTES = float(os.environ.get("SOAK_MINUTES", "0.3"))
+MINUTES = float(os.environ.get("SOAK_MINUTES", "0.15"))
 GROWTH_BYTES_MAX = 60_000_000
 
 
