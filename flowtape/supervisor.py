@@ -8,7 +8,7 @@ import fcntl
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -67,6 +67,8 @@ class _Up:
         self._arguments = ["--config", str(config)] if config else []
         self._children = Children(self._data_dir)
         self._stop = asyncio.Event()
+        self._starting: list[str] = []
+        """Servers that are being started again."""
         self._code = 0
 
     def _on_signal(self, number: int) -> None:
@@ -162,11 +164,13 @@ class _Up:
                 wait_s = SERVER_CHECK_S
                 continue
             _say(f"{', '.join(dead)} stopped; starting again")
+            self._starting = dead
             try:
                 await asyncio.to_thread(servers.start, self._settings, _say)
             except servers.ServerError as error:
                 _say(str(error))
                 wait_s = min(wait_s * 2, 30.0)
+            self._starting = []
 
     async def _watch_answers(self) -> None:
         """End what runs and does not answer any more, so that it is started again: a NATS whose disk was full stays
@@ -175,11 +179,18 @@ class _Up:
         while True:
             await asyncio.sleep(ANSWER_CHECK_S)
             answers = await asyncio.to_thread(servers.answering, self._data_dir)
-            silent = {name: silent.get(name, 0) + 1 for name, answers_now in answers.items() if not answers_now}
+            silent = unanswered(silent, answers, self._starting)
             for name, checks in silent.items():
                 if checks >= SILENT_CHECKS_MAX:
                     _say(f"{name} does not answer; starting it again")
                     await asyncio.to_thread(servers.end, self._data_dir, name)
+
+
+def unanswered(before: Mapping[str, int], answers: Mapping[str, bool], starting: Sequence[str]) -> dict[str, int]:
+    """How many checks in a row each server has missed. One that is being started has its own bound of time for that."""
+    return {
+        name: before.get(name, 0) + 1 for name, answered in answers.items() if not answered and name not in starting
+    }
 
 
 def _say(line: str) -> None:

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from flowtape import servers, status
 from flowtape.cli import cli
+from flowtape.supervisor import unanswered
 from schemas import events
 from schemas.settings import load
 from tests.conftest import Stack
@@ -154,6 +155,12 @@ QUICK = "from flowtape import cli, supervisor; supervisor.ANSWER_CHECK_S = 2.0; 
 """As the command, but what hangs is found sooner."""
 SMALL = "supervisor.DEMO_EXCHANGES = supervisor.DEMO_EXCHANGES[:2]; "
 """For what does not depend on how many there are."""
+
+
+def test_a_server_counts_as_hung_by_checks_missed_in_a_row_but_not_while_it_is_being_started() -> None:
+    missed = unanswered({"questdb": 4, "redis": 2}, {"nats": True, "questdb": False, "redis": True}, [])
+    assert missed == {"questdb": 5}
+    assert unanswered(missed, {"questdb": False, "redis": False}, ["questdb"]) == {"redis": 1}
 
 
 class Up:
