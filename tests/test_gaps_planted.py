@@ -18,7 +18,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from consumers import _loop
+from consumers import _loop, _store
 from consumers._questdb import QuestdbUnreachable
 from producers import _cursors, _feeds, _fill, _lanes, _outbox, _worker, binance
 from producers._connection import Surroundings
@@ -315,7 +315,7 @@ async def test_a_batch_acknowledged_before_it_is_written_is_caught(
         raise QuestdbUnreachable("away, as this test will have it")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_loop.Writer, "write", away)
+        patch.setattr(_store.Writer, "write", away)
         async with consuming(stack, nats, "trades") as health:
             await publish(nats, *(row(symbol, number) for number in range(1, 20)))
             await until(lambda: health["tables"]["trades"]["held"])
