@@ -7,24 +7,16 @@ found: the log had lost what its table lacked.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 import structlog
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
-from nats.js.errors import NoKeysError
-from nats.js.kv import KeyValue
 
 from producers._feeds import Mark
+from producers._kept import Kept
 from schemas.events import Gap
-from schemas.names import BUCKET_CURSORS
 
-WATCH_S_MAX = 5.0
-TOGETHER_MAX = 100
-_UNAVAILABLE = (NatsError, OSError, TimeoutError)
 log = structlog.get_logger()
 
 
@@ -44,8 +36,7 @@ class Cursors:
     """One exchange's part of the bucket."""
 
     def __init__(self, nats: Client, exchange: str, clock: Callable[[], int]) -> None:
-        self._nats, self._exchange, self._clock = nats, exchange, clock
-        self._bucket: KeyValue | None = None
+        self._kept, self._exchange, self._clock = Kept(nats, exchange), exchange, clock
         self._stored: dict[str, Mark] = {}
         self.marks: dict[str, Mark] = {}
         """By symbol, as an earlier life left them."""
@@ -64,21 +55,10 @@ class Cursors:
         return found
 
     async def _read(self, keys: str) -> bool:
-        try:
-            bucket = await self._nats.jetstream().key_value(BUCKET_CURSORS)
-            watcher: Any = await bucket.watch(f"{self._exchange}.{keys}", ignore_deletes=True)
-            try:
-                while (entry := await watcher.updates(WATCH_S_MAX)) is not None:
-                    self._learn(entry.key, entry.value or b"")
-            finally:
-                await watcher.stop()
-        except NoKeysError:
-            pass
-        except _UNAVAILABLE as error:
-            log.warning("cursors_unavailable", exchange=self._exchange, error=f"{type(error).__name__}: {error}")
-            return False
-        self._bucket = bucket
-        return True
+        found = await self._kept.load(keys)
+        for key, value in (found or {}).items():
+            self._learn(key, value)
+        return found is not None
 
     def _learn(self, key: str, value: bytes) -> None:
         symbol, _, gap = key.removeprefix(f"{self._exchange}.").partition(".")
@@ -97,24 +77,13 @@ class Cursors:
 
         False where not everything was written.
         """
-        if self._bucket is None:
-            return False
-        bucket, now = self._bucket, self._clock()
-        puts = [
-            (bucket.put, (key, _encode(gap))) if gap.status == "open" else (bucket.delete, (key,))
-            for key, gap in gaps.items()
-        ]
         moved = {symbol: mark for symbol, mark in marks.items() if self._stored.get(symbol) != mark}
-        cursors = [
-            (bucket.put, (f"{self._exchange}.{symbol}", _encode(_Cursor(mark.number, mark.timestamp, mark.epoch, now))))
+        its = {
+            f"{self._exchange}.{symbol}": _encode(_Cursor(mark.number, mark.timestamp, mark.epoch, self._clock()))
             for symbol, mark in moved.items()
-        ]
-        try:
-            for calls in (puts, cursors):
-                for start in range(0, len(calls), TOGETHER_MAX):
-                    await asyncio.gather(*(put(*its) for put, its in calls[start : start + TOGETHER_MAX]))
-        except _UNAVAILABLE as error:
-            log.warning("cursors_unavailable", exchange=self._exchange, error=f"{type(error).__name__}: {error}")
+        }
+        left = {key: _encode(gap) for key, gap in gaps.items() if gap.status == "open"}
+        if not (await self._kept.store(left, gaps.keys() - left.keys()) and await self._kept.store(its)):
             return False
         self._stored |= moved
         return True

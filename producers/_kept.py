@@ -1,9 +1,9 @@
-"""Small facts that outlive a producer, in the bucket ``cursors`` under a prefix of their own."""
+"""What outlives a producer, in the bucket ``cursors`` under a prefix of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -27,12 +27,12 @@ class Kept:
         self._nats, self._prefix = nats, prefix
         self._bucket: KeyValue | None = None
 
-    async def load(self) -> dict[str, bytes] | None:
-        """Everything an earlier life left; None where that is not possible now."""
+    async def load(self, keys: str = ">") -> dict[str, bytes] | None:
+        """What an earlier life, or somebody else, left under ``keys``; None where that is not possible now."""
         found: dict[str, bytes] = {}
         try:
             bucket = await self._nats.jetstream().key_value(BUCKET_CURSORS)
-            watcher: Any = await bucket.watch(f"{self._prefix}.>", ignore_deletes=True)
+            watcher: Any = await bucket.watch(f"{self._prefix}.{keys}", ignore_deletes=True)
             try:
                 while (entry := await watcher.updates(WATCH_S_MAX)) is not None:
                     found[entry.key] = entry.value or b""
@@ -46,15 +46,16 @@ class Kept:
         self._bucket = bucket
         return found
 
-    async def store(self, values: Mapping[str, bytes]) -> bool:
-        """Write; False where not everything was written."""
+    async def store(self, values: Mapping[str, bytes], gone: Collection[str] = ()) -> bool:
+        """Write these, and delete those that are ``gone``; False where not everything was."""
         if self._bucket is None:
             return False
-        items = list(values.items())
+        calls: list[tuple[Callable[..., Coroutine[Any, Any, object]], tuple[Any, ...]]]
+        calls = [(self._bucket.put, its) for its in values.items()]
+        calls += [(self._bucket.delete, (key,)) for key in gone]
         try:
-            for start in range(0, len(items), TOGETHER_MAX):
-                part = items[start : start + TOGETHER_MAX]
-                await asyncio.gather(*(self._bucket.put(key, value) for key, value in part))
+            for start in range(0, len(calls), TOGETHER_MAX):
+                await asyncio.gather(*(call(*its) for call, its in calls[start : start + TOGETHER_MAX]))
         except _UNAVAILABLE as error:
             log.warning("cursors_unavailable", prefix=self._prefix, error=f"{type(error).__name__}: {error}")
             return False
