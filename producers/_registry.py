@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -125,14 +126,22 @@ async def fetch(exchange: Exchange, exchange_id: str, rest: Asking) -> list[Inst
         raise RestError(waiting[0].url, 200, f"an instrument list of more than {PAGES_MAX} pages")
     if not found:
         raise failed or RestError(exchange.rest.instruments[0].url, 200, "an empty instrument list")
-    named = [
-        msgspec.structs.replace(instrument, exchange=exchange_id)
-        for instrument in found
-        if is_symbol(instrument.symbol)
-    ]  # fmt: skip
+    named = [_sound(it, exchange_id) for it in found if is_symbol(it.symbol) and _is_size(it.contract_size)]
+    if unusable := [it.exchange_symbol for it in found if not _is_size(it.contract_size)]:
+        log.warning("contract_without_size", exchange=exchange_id, instruments=unusable[:10], count=len(unusable))
     if failed is not None:
         raise Incomplete(failed, named)
     return named
+
+
+def _sound(it: Instrument, exchange_id: str) -> Instrument:
+    """The instrument of this exchange; a tick or step that is no size is an unknown one."""
+    tick, step = (size if size is not None and _is_size(size) else None for size in (it.tick_size, it.quantity_step))
+    return msgspec.structs.replace(it, exchange=exchange_id, tick_size=tick, quantity_step=step)
+
+
+def _is_size(number: float) -> bool:
+    return 0.0 < number < inf
 
 
 async def volumes(exchange: Exchange, rest: Asking) -> dict[str, float]:

@@ -16,12 +16,12 @@ from nats.js.api import KeyValueConfig
 
 from producers._budget import Budget
 from producers._exchange import Request, Rest, directory, load
-from producers._registry import Registry
+from producers._registry import Registry, fetch
 from producers._rest import RestClient, RestError, redirected
 from producers._run import klines, produce
 from producers._worker import Worker
 from schemas.events import Clock, OpenInterest, decode_any
-from schemas.instruments import Instrument, decode
+from schemas.instruments import Instrument, decode, encode
 from schemas.settings import ConfigError, Duration, ExchangeSettings, PollSettings, Settings, TradesSettings
 from tests.producing import NOW, frame, nats_server, stored, surroundings, trade_ids, until
 
@@ -280,6 +280,32 @@ async def test_of_two_hosts_one_is_enough_to_know_its_own_symbols(client: Client
             await until(lambda: venue.asked.count("/dapi/v1/exchangeInfo") >= 2)
         assert health["unknown"] == [], "a list that did not come calls nothing unknown"
         assert decode((await bucket.get("binance_futures.BTC-USDT-PERP")).value or b"").tick_size == 0.01
+
+
+class Lists:
+    """An exchange's instrument lists, by a part of their URL."""
+
+    def __init__(self, **bodies: Any) -> None:
+        self.bodies = bodies
+
+    async def get(self, request: Request, *, share: float = 1.0) -> bytes:
+        return msgspec.json.encode(next(body for part, body in self.bodies.items() if part in request.url))
+
+
+@pytest.mark.parametrize("size", ["0", "-0.5", "1e400", "-1e400", "nan"])
+async def test_a_tick_or_step_that_is_no_size_is_unknown_and_a_contract_without_size_is_left_out(size: str) -> None:
+    linear = _listing(("BTCUSDT",), tick=size)
+    linear["symbols"][0] |= {"marginAsset": "USDT", "contractType": "PERPETUAL"}
+    inverse = [
+        {"symbol": f"{coin}USD_PERP", "baseAsset": coin, "quoteAsset": "USD", "marginAsset": coin,
+         "contractType": "PERPETUAL", "contractStatus": "TRADING", "contractSize": its, "filters": []}
+        for coin, its in (("BTC", "100"), ("ETH", "-0.5"), ("SOL", "1e400"), ("XRP", "nan"))
+    ]  # fmt: skip
+    lists = Lists(fapi=linear, dapi={"symbols": inverse})
+    found = {it.symbol: it for it in await fetch(load("binance_futures"), "binance_futures", lists)}
+    assert found.keys() == {"BTC-USDT-PERP", "BTC-USD-BTC-PERP"}
+    assert (found["BTC-USDT-PERP"].tick_size, found["BTC-USDT-PERP"].quantity_step) == (None, 0.001)
+    assert all(decode(encode(it)) == it for it in found.values())
 
 
 async def test_answers_nested_without_end_are_dead_letters_and_errors_and_end_nothing(
