@@ -31,8 +31,8 @@ TOGETHER, BATCH, RATE = 50, 5_000, 150_000
 FLUSH_S = 0.25
 
 
-def messages(tape: Columns) -> list[Message]:
-    """The tape as coalesced messages of each symbol, in order of time."""
+def messages(tape: Columns, first: int = 0) -> list[Message]:
+    """The tape as coalesced messages of each symbol, in order of time; ids from ``first`` on."""
     made: list[Message] = []
     waiting: dict[int, list[bytes]] = {}
     names: dict[int, str] = {}
@@ -42,7 +42,7 @@ def messages(tape: Columns) -> list[Message]:
             tape.value.tolist(), tape.is_sell.tolist(), strict=True,
         )
     ):  # fmt: skip
-        trade = Trade("binance", f"S{slot:03}-USDT", stamp, stamp, str(n), price, quantity, value, is_sell)
+        trade = Trade("binance", f"S{slot:03}-USDT", stamp, stamp, str(first + n), price, quantity, value, is_sell)
         names[slot] = event_subject(trade)
         lines = waiting.setdefault(slot, [])
         lines.append(encode(trade))

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.alerts import Alert
 from schemas.candles import FootprintCandle
 from schemas.detections import SIGNALS, Detection
 from schemas.events import EVENTS, Kline, kind
@@ -20,8 +21,8 @@ _SYMBOL = {"description": "Canonical symbol, e.g. BTC-USDT"}
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every event, the footprint candle and the instrument."""
-    types = (*EVENTS, FootprintCandle, Detection, Instrument)
+    """JSON Schema (2020-12) of every event, the footprint candle, detections, alerts and the instrument."""
+    types = (*EVENTS, FootprintCandle, Detection, Alert, Instrument)
     _, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "flowtape", "$defs": components}
 
@@ -29,7 +30,7 @@ def json_schema() -> dict[str, Any]:
 def asyncapi() -> dict[str, Any]:
     """AsyncAPI 3.0: subjects, headers and payloads as CONTRACT names them."""
     _, components = msgspec.json.schema_components(
-        (*EVENTS, FootprintCandle, Detection), ref_template="#/components/schemas/{name}"
+        (*EVENTS, FootprintCandle, Detection, Alert), ref_template="#/components/schemas/{name}"
     )
     channels: dict[str, Any] = {}
     messages: dict[str, Any] = {}
@@ -53,6 +54,13 @@ def asyncapi() -> dict[str, Any]:
     channels["detection"] = _channel("sig.{signal}.{exchange}.{symbol}", more, "detection")
     of_candles = {**more, "interval": {"description": "e.g. 1m"}}
     channels["candle_detection"] = _channel(f"{channels['detection']['address']}.{{interval}}", of_candles, "detection")
+    messages["alert"] = _message("Alert")
+    of_rules = {
+        "rule": {"description": "Name of a rule of the configuration"},
+        "exchange": _EXCHANGE,
+        "symbol": _SYMBOL,
+    }
+    channels["alert"] = _channel("sig.alert.{rule}.{exchange}.{symbol}", of_rules, "alert")
     messages["dead"] = {
         "headers": _headers(HEADER_REASON, HEADER_ORIGIN),
         "payload": {"description": "The bytes as they came."},
