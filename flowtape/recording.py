@@ -46,18 +46,19 @@ def record(settings: Settings, exchange: str, file: Path, seconds: float | None,
     finally:
         with suppress(OSError):  # told already
             out.close()
-        if not recorder.bytes:
+        if not recorder.frames:
             file.unlink()
     if recorder.reason:
         print(f"flowtape: record ended: {recorder.reason}", file=sys.stderr)
     span = (recorder.last - recorder.first) / 1e6
+    if not recorder.frames:
+        print(f"flowtape: nothing came from {exchange}; no file is left", file=sys.stderr)
+        return code or 1
     print(
         f"{exchange}: {recorder.frames:,} frames of {span:.1f} s over {recorder.sockets} sockets, "
         f"{recorder.bytes / 1e6:.1f} MB in {file}"
     )
-    if recorder.reason.startswith("cannot") or not recorder.frames:
-        return code or 1
-    return code
+    return code or int(recorder.reason.startswith("cannot"))
 
 
 async def _record(settings: Settings, exchange: str, recorder: Recorder, seconds: float | None) -> int:

@@ -145,6 +145,20 @@ def test_what_is_no_recording_is_refused_by_name(tmp_path):
     assert "is there already" in found.output
 
 
+def test_where_nothing_came_no_file_is_left(tmp_path):
+    away = free_port()
+    name = "FLOWTAPE_EXCHANGES_BINANCE"
+    variables = {
+        "FLOWTAPE_DATA_DIR": f'"{tmp_path}"', f"{name}_SYMBOLS": "BTC-USDT",
+        f"{name}_WS_URL": f"ws://127.0.0.1:{away}", f"{name}_REST_URL": f"http://127.0.0.1:{away}",
+    }  # fmt: skip
+    file = tmp_path / "none.frames"
+    found = CliRunner().invoke(cli, ["record", "binance", "--for", "1s", "--to", str(file)], env=variables)
+    assert found.exit_code == 1
+    assert "nothing came from binance" in found.output
+    assert not file.exists()
+
+
 # --- the commands ------------------------------------------------------------------------------------------------
 EXCHANGE, NAME = "sim_bitget_futures", "FLOWTAPE_EXCHANGES_SIM_BITGET_FUTURES"
 
