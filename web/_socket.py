@@ -27,7 +27,7 @@ KEYS_MAX = 256
 SUBJECTS_MAX = 64
 """Of these, subjects of the log: each is a consumer of the server."""
 MESSAGE_BYTES_MAX = 32 * 1024
-BEAT_S, SEND_S_MAX = 5.0, 20.0
+BEAT_S, SEND_S_MAX, BYE_S_MAX = 5.0, 20.0, 3.0
 _log = structlog.get_logger()
 
 
@@ -72,10 +72,15 @@ class Sockets:
         return socket
 
     async def close(self) -> None:
-        """Say goodbye to all."""
-        for socket in list(self._open):
+        """Say goodbye to all at once; who does not answer is not waited for."""
+
+        async def bye(socket: web.WebSocketResponse) -> None:
             with suppress(ConnectionError, RuntimeError):
                 await socket.close(code=1001, message=b"stopping")
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BYE_S_MAX):
+                await asyncio.gather(*(bye(socket) for socket in self._open))
 
 
 class _Session:
