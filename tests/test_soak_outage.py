@@ -1,10 +1,12 @@
-"""Ten minutes away from fifty symbols: how long until nothing is missing. The exchange's clock does the waiting."""
+"""How soon holes are found and filled: many small ones, and ten minutes away from fifty symbols at once."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import random
+import statistics
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from flowtape import bus
 from flowtape.migrate import provision
 from schemas.time import MINUTE
 from simulator._candles import id_at
+from simulator._faults import Fault
 from simulator._market import Market
 from simulator._run import serve
 from tests.conftest import Stack, started
@@ -26,8 +29,54 @@ SYMBOLS = int(os.environ.get("OUTAGE_SYMBOLS", "50"))
 RATE = float(os.environ.get("OUTAGE_RATE", "300"))
 """Trades a second of all symbols: what the exchange's own limit on REST lets through bounds it."""
 MINUTES = int(os.environ.get("OUTAGE_MINUTES", "10"))
+HOLES = 100
 PATIENCE_S = 900.0
+_NOTICED = (
+    "SELECT gaps.received::long - trades.received::long FROM gaps JOIN trades"
+    " ON gaps.symbol = trades.symbol AND trades.trade_id = cast(cast(gaps.to_id AS long) + 1 AS varchar)"
+    " WHERE gaps.cause = 'skipped'"
+)
+"""From the receipt of the id behind the hole, µs."""
+_FILLED = "SELECT updated::long - received::long FROM gaps WHERE status = 'filled' AND cause = 'skipped'"
 _OPEN = "SELECT count() FROM gaps WHERE status = 'open'"
+
+
+def _variables(port: int) -> dict[str, str]:
+    prefix, at = "FLOWTAPE_EXCHANGES_BINANCE_", f"127.0.0.1:{port}/binance"
+    return {
+        f"{prefix}WS_URL": f"ws://{at}", f"{prefix}REST_URL": f"http://{at}", f"{prefix}CHANNELS": "trades",
+        f"{prefix}SYMBOLS": '["*"]',
+    }  # fmt: skip
+
+
+@pytest.mark.soak
+async def test_ids_left_out_one_run_after_another_are_found_and_filled(tmp_path: Path) -> None:
+    with started(tmp_path / "data") as stack:
+        await provision(stack.settings, lambda _line: None)
+        async with serve(Market(11, SYMBOLS, RATE)) as (simulator, port):
+            with commands(stack, ("consume",), ("produce", "binance"), **_variables(port)):
+                await eventually(lambda: _marked(stack), "every symbol has a mark", 120)
+                listings = [tape.listing.symbol for tape in simulator.hubs["binance"].desk.tapes.values()]
+                rng = random.Random(1)
+                asked = []
+                for _ in range(HOLES):
+                    fault = Fault(
+                        kind="skip", exchange="binance", symbol=rng.choice(listings), count=rng.randint(1, 20)
+                    )
+                    asked.append(simulator.fault(fault))
+                    await asyncio.sleep(rng.uniform(0.2, 0.8))
+
+                async def found() -> bool:
+                    fired = sum(active.fired for active in asked)
+                    [(expected, got)] = await query(stack.questdb_pg, "SELECT sum(expected), sum(filled) FROM gaps")
+                    return all(active.over(0) for active in asked) and expected == got and expected >= fired
+
+                await eventually(found, "every id left out is filled", PATIENCE_S)
+                for what, statement in (("found after the next id", _NOTICED), ("filled after it was found", _FILLED)):
+                    waits = [row[0] / 1e6 for row in await query(stack.questdb_pg, statement)]
+                    assert len(waits) > HOLES // 2, "not run: too few holes"
+                    p50, p95 = statistics.median(waits), statistics.quantiles(waits, n=20)[-1]
+                    print(f"{len(waits)} holes: {what} p50 {p50:.2f} s, p95 {p95:.2f} s, max {max(waits):.2f} s")
 
 
 @pytest.mark.soak
@@ -40,12 +89,7 @@ async def test_after_ten_minutes_away_every_trade_of_fifty_symbols_is_brought_ag
             port,
         ):
             desk = simulator.hubs["binance"].desk
-            prefix, at = "FLOWTAPE_EXCHANGES_BINANCE_", f"127.0.0.1:{port}/binance"
-            variables = {
-                f"{prefix}WS_URL": f"ws://{at}", f"{prefix}REST_URL": f"http://{at}", f"{prefix}CHANNELS": "trades",
-                f"{prefix}SYMBOLS": '["*"]',
-            }  # fmt: skip
-            with commands(stack, ("consume",), ("produce", "binance"), **variables) as running:
+            with commands(stack, ("consume",), ("produce", "binance"), **_variables(port)) as running:
                 producer = running[1]
                 await eventually(lambda: _marked(stack), "every symbol has a mark", 120)
                 assert producer.stop() == 0
