@@ -112,6 +112,7 @@ def main(quick: bool) -> None:
         table, f"restart, {hours} h of log, 100 symbols", 1e3 * again.again, "ms", 1e3 * again.idle, "nothing to read",
         "≤ 10 s", again.again <= 10,
     )  # fmt: skip
+    _row(table, "  processor time of it", 1e3 * again.again_cpu, "ms", None, "", "", True)
     used = engine.memory_alone(500, 20)
     _row(table, "engine, 500 symbols, 8 intervals", used, "MB", None, "20 minutes", "< 600 MB", used < 600)
     _say("steady state: 2,000 trades/s over 100 symbols")

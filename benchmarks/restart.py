@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from benchmarks._stack import process
+from benchmarks._stack import cpu_s, process
 from benchmarks.engine import messages
 from benchmarks.kernel import columns
 from benchmarks.latency import reached
@@ -30,6 +30,8 @@ class Restart(NamedTuple):
     """Everything from the log."""
     again: float
     """From a snapshot and a minute of log."""
+    again_cpu: float
+    """Processor seconds of it: what it takes on a machine with nothing else to do."""
     idle: float
     """From a snapshot with nothing behind it: interpreter, imports, kernels, snapshot, keys."""
 
@@ -56,13 +58,13 @@ async def _until(settings: Settings, sequence: int, seconds: float) -> float:
     return time.monotonic() - began
 
 
-def _started(settings: Settings, sequence: int, seconds: float) -> float:
-    """Start an engine, wait until its keys hold ``sequence``, stop it cleanly; seconds from its start."""
+def _started(settings: Settings, sequence: int, seconds: float) -> tuple[float, float]:
+    """Start an engine, wait until its keys hold ``sequence``, stop it cleanly; seconds from its start, and used."""
     asyncio.run(_forget(settings))
     began = time.monotonic()
-    with process(settings, "-m", "flowtape", "signal"):
+    with process(settings, "-m", "flowtape", "signal") as engine:
         asyncio.run(_until(settings, sequence, seconds))
-        return time.monotonic() - began
+        return time.monotonic() - began, cpu_s(engine)
 
 
 async def _forget(settings: Settings) -> None:
@@ -77,7 +79,7 @@ def measure(settings: Settings, count: int, hours: int) -> Restart:
     asyncio.run(provision(settings, lambda _line: None))
     span = hours * 3_600_000_000
     last = asyncio.run(_publish(settings, count, span, 0, 0))
-    first = _started(settings, last, FIRST_S_MAX)
+    first, _ = _started(settings, last, FIRST_S_MAX)
     last = asyncio.run(_publish(settings, REST_RATE * REST_S, REST_S * 1_000_000, span, last))
-    again = _started(settings, last, AGAIN_S_MAX)
-    return Restart(first, again, _started(settings, last, AGAIN_S_MAX))
+    again, cpu = _started(settings, last, AGAIN_S_MAX)
+    return Restart(first, again, cpu, _started(settings, last, AGAIN_S_MAX)[0])
