@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,6 +26,9 @@ from schemas.settings import ConfigError, Default, Settings, is_loopback
 STOP_S_MAX = 20.0
 HUNG_S_MAX = 5.0
 PORT_FREE_S_MAX = 3.0
+PORTS = range(15_000, 32_000)
+"""Below those that systems give to outgoing connections: such a one may take a port before its server does."""
+PORT_TRIES_MAX = 200
 _POLL_S = 0.05
 CLEAN_STOP = "stopped-cleanly"
 _launched: dict[int, subprocess.Popen[bytes]] = {}
@@ -164,10 +168,12 @@ def _free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A loopback port nothing listens on now; two who ask at once hardly get the same. Raises ServerError."""
+    for _ in range(PORT_TRIES_MAX):
+        port = random.choice(PORTS)
+        if _free(port):
+            return port
+    raise ServerError("servers", f"no free port between {PORTS[0]} and {PORTS[-1]}")
 
 
 def _launch(server: Server, data_dir: Path, ports: dict[str, int]) -> tuple[Running, subprocess.Popen[bytes]]:
