@@ -25,11 +25,9 @@ from tests.conftest import Stack, started
 from tests.harness import commands, eventually
 from tests.stored import stored_account
 
-SYMBOLS = int(os.environ.get("OUTAGE_SYMBOLS", "50"))
-RATE = float(os.environ.get("OUTAGE_RATE", "300"))
-"""Trades a second of all symbols: what the exchange's own limit on REST lets through bounds it."""
-MINUTES = int(os.environ.get("OUTAGE_MINUTES", "10"))
-HOLES = 100
+LONG = float(os.environ.get("SOAK_MINUTES", "0.3")) > 2
+SYMBOLS, RATE, MINUTES, HOLES = (50, 300.0, 10, 100) if LONG else (3, 60.0, 2, 6)
+"""Trades a second are those of all symbols: what the exchange's own limit on REST lets through bounds them."""
 PATIENCE_S = 900.0
 _NOTICED = (
     "SELECT gaps.received::long - trades.received::long FROM gaps JOIN trades"
@@ -69,12 +67,12 @@ async def test_ids_left_out_one_run_after_another_are_found_and_filled(tmp_path:
                 async def found() -> bool:
                     fired = sum(active.fired for active in asked)
                     [(expected, got)] = await query(stack.questdb_pg, "SELECT sum(expected), sum(filled) FROM gaps")
-                    return all(active.over(0) for active in asked) and expected == got and expected >= fired
+                    return all(active.over(0) for active in asked) and expected == got and (expected or 0) >= fired
 
                 await eventually(found, "every id left out is filled", PATIENCE_S)
                 for what, statement in (("found after the next id", _NOTICED), ("filled after it was found", _FILLED)):
                     waits = [row[0] / 1e6 for row in await query(stack.questdb_pg, statement)]
-                    assert len(waits) > HOLES // 2, "not run: too few holes"
+                    assert len(waits) >= HOLES // 3, "not run: too few holes"
                     p50, p95 = statistics.median(waits), statistics.quantiles(waits, n=20)[-1]
                     print(f"{len(waits)} holes: {what} p50 {p50:.2f} s, p95 {p95:.2f} s, max {max(waits):.2f} s")
 
