@@ -177,6 +177,7 @@ class Up:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", self._program, "up", "--demo", *arguments],
                 cwd=self.folder, env={**ENVIRONMENT, "FLOWTAPE_DISK": "4GB"}, stdout=out or log, stderr=log,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
             )  # fmt: skip
 
     def output(self) -> str:

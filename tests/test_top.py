@@ -12,15 +12,14 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 
 import pytest
-import redis
 from rich.console import Console
 
 from flowtape.servers import free_port
 from flowtape.top_view import footprint, screen
-from schemas.names import KEY_HEALTH
-from tests.conftest import Stack
+from tests.conftest import Stack, own_migrated
 from tests.harness import commands, environment, eventually
 
 BEAT = {
@@ -96,7 +95,10 @@ class Terminal:
             assert self.process.poll() is None, self.read()[-2000:]
             return holds(self.read())
 
-        await eventually(held, what, 120)
+        try:
+            await eventually(held, what, 120)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; drawn: {self.seen[-3000:]!r}") from error
 
     async def ended(self) -> int:
         """Its exit code; what it draws meanwhile is read, or it could not end."""
@@ -115,14 +117,17 @@ class Terminal:
         os.close(self._ours)
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    yield from own_migrated(tmp_path_factory.mktemp("own"))
+
+
 @pytest.fixture
 def fed(migrated: Stack):
     port = free_port()
     prefix, where = "FLOWTAPE_EXCHANGES_SIM_BINANCE_", f"127.0.0.1:{port}/binance"
     extra = {f"{prefix}WS_URL": f"ws://{where}", f"{prefix}REST_URL": f"http://{where}", f"{prefix}SYMBOLS": '["*"]'}
     simulate = ("simulate", "--port", str(port), "--symbols", "2")
-    with redis.Redis.from_url(migrated.redis_url) as cache:
-        cache.delete(KEY_HEALTH)  # of workers that other tests killed
     with commands(migrated, simulate, ("produce", "sim_binance"), ("consume",), ("signal",), **extra):
         yield migrated
 
@@ -137,7 +142,7 @@ async def test_top_shows_a_footprint_switches_the_symbol_and_gives_the_terminal_
             if len(footprints(terminal.read())) == 2:
                 return True
             drawn = len(terminal.seen)
-            terminal.press("n")  # once a while: the next of the hottest, other tests' among them
+            terminal.press("n")  # once a while: the next of the hottest
             await terminal.until(lambda seen: seen[drawn:].count(" UTC ") >= 3, "what was read of it is drawn")
             return False
 
