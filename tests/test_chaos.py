@@ -186,7 +186,10 @@ async def test_rounds_of_faults_in_any_order_leave_no_id_unaccounted_and_count_e
                     await asyncio.sleep(it.rng.uniform(0.0, 0.5))
                 await it.accounted()
             except AssertionError as error:
+                for name, worker in it.workers.items():
+                    print(f"{name}:\n{worker.output()[-4000:]}")
                 raise AssertionError(f"seed {seed}: {', '.join(acts)}: {error}") from error
+            print(f"round {seed}: {', '.join(acts)}", flush=True)
         await eventually(it.a_candle_closed, "a candle is closed", PATIENCE_S)
         for name in ("one producer", "other producer"):
             assert it.workers[name].stop() == 0
