@@ -46,7 +46,7 @@ bench: setup  ## speed, each figure beside its limit measured in the same run
 	@$(BIN)/python -m benchmarks
 
 chaos: setup  ## long fault runs
-	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos
+	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-200} $(BIN)/python -m pytest -m chaos -s
 
 soak: setup  ## long steady runs
 	@SOAK_MINUTES=$${SOAK_MINUTES:-60} SOAK_FRAMES=$${SOAK_FRAMES:-1000000} \
