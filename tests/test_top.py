@@ -70,9 +70,10 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.set_blocking(self._ours, False)
+        known = {name: text for name, text in environment(stack.settings).items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flowtape", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
-            env={**environment(stack.settings), "TERM": "xterm-256color"}, start_new_session=True,
+            env={**known, "TERM": "xterm-256color"}, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
         )  # fmt: skip
         os.close(theirs)

@@ -221,7 +221,8 @@ async def test_completeness_is_the_table(site, told: Told) -> None:
     await questdb.fetch(f"INSERT INTO completeness ({columns}) VALUES ({values})")
 
     async def shown():
-        return (await site.ok("/api/completeness", exchange=EXCHANGE, from_=told.start))["completeness"]
+        slots = (await site.ok("/api/completeness", exchange=EXCHANGE, from_=told.start))["completeness"]
+        return [slot for slot in slots if slot["expected"] == 10]  # the consumer's audit may have come to others
 
     (slot,) = await eventually(shown, "the row is visible")
     assert (slot["expected"], slot["present"], slot["missing"], slot["nonexistent"]) == (10, 8, 1, 1)
