@@ -61,6 +61,16 @@ def test_volume_is_conserved_and_lies_in_the_row_that_holds_it() -> None:
         assert len(grid.buy) <= 400
 
 
+def test_coins_that_trade_by_the_million_million_add_up_in_whole_units() -> None:
+    """9e10 in units of 1e-8 are all that 64 bits hold; Shiba Inu trades more in an hour."""
+    members = [_one(who=who, buys=(3e13, 7e12), sells=(1e12, 5e13)) for who in (ONE, TWO)]
+    both = _sum(*members, cvd=lots(-4e14))
+    assert (both.buy, both.sell, both.cvd) == (2 * 3.7e13, 2 * 5.1e13, -4e14)
+    assert (both.delta, sum(both.buys), sum(both.sells)) == (2 * (3.7e13 - 5.1e13), both.buy, both.sell)
+    small = _sum(_one(), cvd=lots(-4e14))
+    assert (small.buy, small.sell, small.cvd) == (3.0, 0.75, -4e14)
+
+
 def test_the_row_is_the_coarsest_and_open_and_close_are_means_by_volume() -> None:
     assert coarsest([2, 5]) == 10
     assert coarsest([500, 1]) == 500
