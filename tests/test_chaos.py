@@ -64,6 +64,9 @@ class World:
         asked = [self.simulator.fault(fault) for fault in faults]
 
         async def fired() -> bool:
+            for n, active in enumerate(asked):
+                if active.fault.kind == "drop" and not active.fired:  # at once and once: nobody was connected then
+                    asked[n] = self.simulator.fault(active.fault)
             return all(active.fired for active in asked)
 
         await eventually(fired, f"not run: {[active.fault.kind for active in asked]} fired", PATIENCE_S)
