@@ -94,7 +94,7 @@ class Pull:
 
     async def take(self, rows: int, wait_s: float) -> list[Msg]:
         """Messages with ``rows`` lines or a few more, fewer (or none) after ``wait_s``."""
-        if self._rows < rows:
+        if self._rows < rows and self._bytes <= BYTES_MAX:
             self._rows_wanted = rows
             self._ready.clear()
             try:
@@ -130,27 +130,30 @@ class Pull:
     async def _on_message(self, message: Msg) -> None:
         self._heard = self._monotonic()
         if not message.reply:
-            self._on_status(message.headers or {})
+            if self._on_status(message.headers or {}):
+                await self._ask()
             return
         self._buffer.append(message)
         self._asked = max(0, self._asked - 1)
         self._bytes += len(message.data)
         self._rows += message.data.count(b"\n") + 1
-        if self._rows >= self._rows_wanted:
+        if self._rows >= self._rows_wanted or self._bytes > BYTES_MAX:
             self._ready.set()
         if self._asked < self._messages_max // 2:
             await self._ask()
 
-    def _on_status(self, headers: dict[str, str]) -> None:
+    def _on_status(self, headers: dict[str, str]) -> bool:
+        """A request ended. Whether because its bytes were used up: then the next is sent at once, or ``take`` waits."""
         status, text = headers.get("Status", ""), headers.get("Description", "")
         if status == "100" or text == "Batch Completed":
-            return
+            return False
         left = headers.get("Nats-Pending-Messages", "")
         self._asked = max(0, self._asked - int(left)) if left.isdigit() else 0
         if status == "503" or text in _GONE:
             self.gone = True
         elif status == "409" and "MaxBytes" not in text:
             log.info("pull_refused", durable=self._durable, reason=text)
+        return "MaxBytes" in text
 
     async def _check(self) -> None:
         """Nothing came in time: see whether the server may have forgotten us."""
