@@ -224,12 +224,23 @@ def _note_stop(directory: Path) -> None:
 
 def _await_ready(server: Server, process: Running, child: subprocess.Popen[bytes], data_dir: Path) -> None:
     deadline = time.monotonic() + server.ready_s_max
-    while not server.ready(process.ports):
+    while not (server.ready(process.ports) and _listens(process)):
         if child.poll() is not None:
             raise ServerError(server.name, f"stopped while starting: {_last_words(data_dir, server.name)}")
         if time.monotonic() > deadline:
             raise ServerError(server.name, f"not ready after {server.ready_s_max:.0f} s; see log/{server.name}.log")
         time.sleep(_POLL_S)
+
+
+def _listens(process: Running) -> bool:
+    """Whether it is this process that has its ports: one of a stack that started at the same moment may answer too."""
+    try:
+        found = psutil.Process(process.pid).net_connections(kind="tcp")
+    except psutil.AccessDenied:  # a system that does not tell
+        return True
+    except psutil.NoSuchProcess:
+        return False
+    return set(process.ports.values()) <= {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
 def _last_words(data_dir: Path, name: str) -> str:
