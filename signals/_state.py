@@ -126,7 +126,6 @@ class State:
         return self._index.get((exchange, symbol))
 
     def _grow(self, slots: int) -> None:
-        self.groups = groups(2 * slots)
         self.rings = rings(2 * slots, LIVE_ROWS)
         self.live = grown(self.live, 2 * slots, self.rings)
         self.groups = groups(2 * slots)
