@@ -59,7 +59,7 @@ class Loop(Generic[E]):
         self._rows = min(settings.consumer.rows, table.flush_rows_max)
         self._wait_s = settings.consumer.wait / 1e6
         self._sieve = Sieve(table, getattr(settings.retention, table.name), clock)
-        self._store = Store(table, settings.questdb.http, questdb)
+        self._store = Store(table, settings.questdb.http, questdb, self._sieve)
         self._durable = Durable(table.stream, table.durable, table.subjects, max(1000, 3 * self._rows))
         self._pull = Pull(nats, table.stream, table.durable, 2 * self._rows, monotonic)
         marks = Path(settings.data_dir) / "watermarks"
@@ -155,10 +155,7 @@ class Loop(Generic[E]):
             return
         if self.health["held"]:  # QuestDB was away: it may have come back without its last rows
             await self._look_for_loss()
-        stored = await self._store.write(batch.events)
-        for index, why in stored.refused.items():
-            self._sieve.bury_row(batch, index, why)
-        batch.rows = stored.rows
+        await self._store.write(batch)
 
     async def _until_done(self, act: Callable[[], Awaitable[object]]) -> None:
         await self._patience.until_done(act, self._say_working)

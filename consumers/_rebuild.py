@@ -82,7 +82,7 @@ class Rebuild(Generic[E]):
         self._rows = min(settings.consumer.rows, table.flush_rows_max)
         self._sieve: _Window[E] = _Window(table, getattr(settings.retention, table.name), clock)
         self._sieve.begin, self._sieve.end = begin, end
-        self._store = Store(table, settings.questdb.http, questdb)
+        self._store = Store(table, settings.questdb.http, questdb, self._sieve)
         self._name = f"rebuild-{table.name}-{secrets.token_hex(4)}"
         self._pull = Pull(nats, table.stream, self._name, 2 * self._rows, monotonic)
         self._patience = Patience(table.name, stop, {"held": ""})
@@ -111,7 +111,7 @@ class Rebuild(Generic[E]):
         info = await self._stream()
         state, first = info["state"], 0
         if state["first_seq"] > 1 and state["messages"]:
-            first = int(datetime.fromisoformat(state["first_ts"][:19]).replace(tzinfo=UTC).timestamp()) * time.SECOND
+            first = time.parse(state["first_ts"][:19])
         self._first, self._last = state["first_seq"], state["last_seq"]
         self._limit = max(info["config"].get("max_msgs_per_subject", -1), 0)
         self.done.since = first if first > self._begin and not self._limit else 0
@@ -184,7 +184,7 @@ class Rebuild(Generic[E]):
         """Write what is of the range, then ack."""
         batch = self._sieve.sift(messages)
         if batch.events:
-            await self._until_done(lambda: self._write(batch), lambda: self._pull.working(messages))
+            await self._until_done(lambda: self._store.write(batch), lambda: self._pull.working(messages))
         await self._pull.ack(messages)
         done = self.done
         done.read += len(messages)
@@ -197,12 +197,6 @@ class Rebuild(Generic[E]):
             for message in messages:
                 self._oldest.setdefault(message.subject, stored(message))
         self._told(max(0, min(self._reached, self._last) - self._first + 1), self._last - self._first + 1)
-
-    async def _write(self, batch: Batch[E]) -> None:
-        written = await self._store.write(batch.events)
-        batch.rows = written.rows
-        for index, why in written.refused.items():
-            self._sieve.bury_row(batch, index, why)
 
     async def _learn_short(self) -> None:
         """Of which subjects the log keeps only the last messages, and those begin within the range."""

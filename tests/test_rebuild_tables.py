@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from nats.aio.client import Client
 
 from consumers import klines, trades
+from consumers._batch import Batch
 from consumers._questdb import Questdb, query
 from consumers._rebuild import Rebuild
 from consumers._run import clock
-from consumers._store import Stored
 from flowtape.cli import cli
 from schemas import time
 from schemas.events import Event, Kline
@@ -172,16 +172,16 @@ async def test_a_correction_that_is_stored_while_an_older_version_is_written_aga
     made, questdb = _rebuild(stack, nats, klines.TABLE, asyncio.Event())
     write, raced = made._store.write, []
 
-    async def overtaken(events: list[Kline]) -> Stored:
+    async def overtaken(batch: Batch[Kline]) -> None:
         """The live consumer is faster than we are, once."""
-        if not raced and any(event.symbol == symbol for event in events):
+        if not raced and any(event.symbol == symbol for event in batch.events):
             raced.append(symbol)
             async with consuming(stack, nats, "klines"):
                 await publish(nats, _kline(symbol, 1, 1))
                 await until(lambda: rows(stack, "SELECT 1 FROM klines WHERE symbol = $1 AND revision = 1", symbol))
-        return await write(events)
+        await write(batch)
 
-    made._store.write = overtaken  # type: ignore[method-assign,assignment]
+    made._store.write = overtaken  # type: ignore[method-assign]
     done = await made.run()
     await questdb.close()
     assert raced, "not run: nothing was corrected meanwhile"
