@@ -16,7 +16,7 @@ from flowtape import log
 from flowtape.backfill import Bar
 from flowtape.log import Enduring
 from flowtape.servers import ServerError
-from flowtape.worker import loop_factory
+from flowtape.worker import loop_factory, stop_signals
 from producers._connection import Surroundings
 from producers._record import Recorder, Take
 from producers._transport import transport
@@ -62,7 +62,7 @@ def record(settings: Settings, exchange: str, file: Path, seconds: float | None,
 
 
 async def _record(settings: Settings, exchange: str, recorder: Recorder, seconds: float | None) -> int:
-    stop, seen = _signals()
+    stop, seen = stop_signals()
     its = settings.exchanges.get(exchange) or ExchangeSettings()
     around = Surroundings(
         clock=lambda: clocks.time_ns() // 1000, monotonic=clocks.monotonic, sleep=asyncio.sleep, rng=random.Random(),
@@ -108,7 +108,7 @@ def play(file: Path, port: int, speed: float) -> int:
 
 
 async def _play(recorded: Recorded, port: int, speed: float) -> int:
-    stop, seen = _signals()
+    stop, seen = stop_signals()
     playback = Playback(recorded, speed, monotonic=clocks.monotonic)
     async with serve(playback, port=port) as bound:
         pace = f"{speed:g} times as fast" if speed else "as fast as it is read"
@@ -129,16 +129,3 @@ async def _play(recorded: Recorded, port: int, speed: float) -> int:
 def _run(work: Coroutine[Any, Any, int]) -> int:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)
-
-
-def _signals() -> tuple[asyncio.Event, list[int]]:
-    """An event that SIGINT and SIGTERM set, and which of them came."""
-    stop, seen = asyncio.Event(), list[int]()
-
-    def on_signal(number: int) -> None:
-        seen.append(number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    return stop, seen

@@ -7,7 +7,7 @@ import signal
 
 from flowtape import log
 from flowtape.servers import ServerError
-from flowtape.worker import loop_factory
+from flowtape.worker import loop_factory, stop_signals
 from simulator import _run
 
 
@@ -22,15 +22,7 @@ def run(host: str, port: int, *, seed: int, symbols: int, rate: float) -> int:
 
 
 async def _serve(host: str, port: int, seed: int, symbols: int, rate: float) -> int:
-    stop = asyncio.Event()
-    seen: list[int] = []
-
-    def on_signal(number: int) -> None:
-        seen.append(number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    stop, seen = stop_signals()
     await _run.simulate(
         host=host, port=port, seed=seed, symbols=symbols, rate=rate, stop=stop,
         ready=lambda bound: print(f"simulating on ws://{host}:{bound}/<exchange>", flush=True),

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,21 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(settings: Settings, role: str, name: str, work: Work) -> int:
-    stop = asyncio.Event()
-    code = 0
+def stop_signals() -> tuple[asyncio.Event, list[int]]:
+    """An event that SIGINT and SIGTERM set, and which of them have come."""
+    stop, seen = asyncio.Event(), list[int]()
 
     def on_signal(number: int) -> None:
-        nonlocal code
-        code = 130 if number == signal.SIGINT else 0
+        seen.append(number)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return stop, seen
+
+
+async def _run(settings: Settings, role: str, name: str, work: Work) -> int:
+    stop, seen = stop_signals()
     health: dict[str, Any] = {}
     cache = aioredis.Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=2)
     connecting = asyncio.ensure_future(bus.connect(settings, role))
@@ -66,7 +70,7 @@ async def _run(settings: Settings, role: str, name: str, work: Work) -> int:
     if not connecting.done():  # told to stop before NATS was there
         connecting.cancel()
         await cache.aclose()
-        return code
+        return _code(seen)
     nats = await connecting
     heart = asyncio.create_task(_heartbeat(cache, name, health))
     _log.info("worker_started", pid=os.getpid())
@@ -81,8 +85,13 @@ async def _run(settings: Settings, role: str, name: str, work: Work) -> int:
         except (TimeoutError, RedisError, OSError):
             pass
         await cache.aclose()
+    code = _code(seen)
     _log.info("worker_stopped", code=code)
     return code
+
+
+def _code(seen: Sequence[int]) -> int:
+    return 130 if seen and seen[-1] == signal.SIGINT else 0
 
 
 async def _heartbeat(cache: aioredis.Redis, name: str, health: dict[str, Any]) -> None:
