@@ -5,7 +5,6 @@ Each figure is the least and the median: on a machine that does other things, th
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,12 +15,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from flowtape.migrate import provision
-from flowtape.servers import free_port
-from tests.conftest import started
-from tests.harness import commands
-from tests.market_feed import SPOT, MarketFeed
-from tests.test_page import CHROMIUM, MINUTES, RATE, until_live
+from tests.market_feed import SPOT
+from tests.test_page import CHROMIUM, MINUTES, RATE, site
 
 VISITS, DRAWS = 8, 60
 LISTENED_MS = 20_000
@@ -81,18 +76,8 @@ def main() -> None:
     """Measure everything and print it. Exits with a message where Chromium is missing."""
     if CHROMIUM is None:
         sys.exit("not run: chromium is not installed")
-    with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as stack:
-        asyncio.run(provision(stack.settings, lambda _line: None))
-        port = free_port()
-        url = f"http://127.0.0.1:{port}/"
-        with commands(stack, ("signal",), ("consume",), ("web",), FLOWTAPE_WEB_PORT=str(port)):
-            feed = MarketFeed(stack.settings, rate=RATE)
-            feed.start(MINUTES)
-            try:
-                until_live(url)
-                measure(url)
-            finally:
-                feed.stop()
+    with tempfile.TemporaryDirectory() as folder, site(Path(folder), MINUTES, RATE) as running:
+        measure(running.url)
 
 
 def measure(url: str) -> None:

@@ -610,10 +610,7 @@ def replay(
     from flowtape.replay import Order
     from flowtape.replay import replay as run
 
-    end = _now() if end is None else end
-    if not begin < end:
-        raise click.UsageError("--from must lie before --to")
-    return asyncio.run(run(servers.resolve(settings), Order(prefix, begin, end, speed, keep, again)))
+    return asyncio.run(run(servers.resolve(settings), Order(prefix, *_range(begin, end), speed, keep, again)))
 
 
 @cli.group()

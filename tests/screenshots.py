@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import sys
 import tempfile
@@ -12,11 +11,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from flowtape.migrate import provision
-from tests.conftest import free_port, started
-from tests.harness import commands
-from tests.market_feed import FUTURES, MarketFeed
-from tests.test_page import CHROMIUM, until_live
+from tests.market_feed import FUTURES
+from tests.test_page import CHROMIUM, site
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 MINUTES, RATE = 90, 16.0
@@ -35,18 +31,8 @@ def main() -> None:
     """Take them all. Exits with a message where Chromium is missing or a picture is too large."""
     if CHROMIUM is None:
         sys.exit("not run: chromium is not installed")
-    with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as stack:
-        asyncio.run(provision(stack.settings, lambda _line: None))
-        port = free_port()
-        url = f"http://127.0.0.1:{port}/"
-        with commands(stack, ("signal",), ("consume",), ("web",), FLOWTAPE_WEB_PORT=str(port)):
-            feed = MarketFeed(stack.settings, rate=RATE)
-            feed.start(MINUTES)
-            try:
-                until_live(url, MINUTES)
-                _take(url)
-            finally:
-                feed.stop()
+    with tempfile.TemporaryDirectory() as folder, site(Path(folder), MINUTES, RATE) as running:
+        _take(running.url)
 
 
 def _take(url: str) -> None:

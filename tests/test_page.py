@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import math
@@ -41,21 +42,27 @@ class Demo:
         self.stack, self.url, self.web, self.feed = stack, url, web, feed
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("page")
+@contextlib.contextmanager
+def site(folder: Path, minutes: int, rate: float) -> Iterator[Demo]:
+    """A page that is live, on servers of its own, with so many minutes of history."""
     with started(folder) as stack:
         asyncio.run(provision(stack.settings, lambda _line: None))
         port = free_port()
         url = f"http://127.0.0.1:{port}/"
         with commands(stack, ("signal",), ("consume",), ("web",), FLOWTAPE_WEB_PORT=str(port)) as (_, _, web):
-            feed = MarketFeed(stack.settings, rate=RATE)
-            feed.start(MINUTES)
+            feed = MarketFeed(stack.settings, rate=rate)
+            feed.start(minutes)
             try:
-                until_live(url)
+                _until_live(url, minutes)
                 yield Demo(stack, url, web, feed)
             finally:
                 feed.stop()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with site(tmp_path_factory.mktemp("page"), MINUTES, RATE) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +139,7 @@ def _live(url: str, minutes: int) -> bool:
         return False
 
 
-def until_live(url: str, minutes: int = MINUTES, seconds: float = 300) -> None:
+def _until_live(url: str, minutes: int, seconds: float = 300) -> None:
     """Wait until the page has so much to show."""
     deadline = time.monotonic() + seconds
     while not _live(url, minutes):
