@@ -6,7 +6,6 @@ Rounds follow each other on one set of servers and processes. A failing round na
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,11 +14,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from nats.errors import Error as NatsError
-from nats.js.errors import KeyNotFoundError
 
 from consumers._questdb import QuestdbRefused, QuestdbUnreachable, query
-from flowtape import bus
 from flowtape.migrate import provision
 from schemas.names import KEY_HEALTH
 from simulator._candles import id_at
@@ -30,7 +26,7 @@ from simulator._server import Simulator
 from tests.conftest import Stack, started
 from tests.corrected import differences
 from tests.harness import Command, commands, eventually
-from tests.stored import stored_account
+from tests.stored import marks, stored_account, whole
 from tests.test_whole_path import settled
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "5"))
@@ -77,15 +73,10 @@ class World:
         now_ms = self.desk.now_ms()
         last = {tape.listing.canonical: id_at(tape, now_ms) for tape in self.desk.tapes.values()}
 
-        async def whole() -> bool:
-            for symbol, wanted in last.items():
-                its = await stored_account(self.stack, symbol, self.since[symbol])
-                if its is None or its.last < wanted or not its.complete:
-                    return False
-            return True
-
         try:
-            await eventually(whole, "every id is stored once and no gap is open", PATIENCE_S)
+            await eventually(
+                lambda: whole(self.stack, last, self.since), "every id is stored once and no gap is open", PATIENCE_S
+            )
         except AssertionError as error:
             its = {symbol: await stored_account(self.stack, symbol, self.since[symbol]) for symbol in last}
             told = {s: a and (a.first, a.last, a.unaccounted, a.named, a.gaps) for s, a in its.items()}
@@ -106,16 +97,8 @@ class World:
 
     async def marked(self) -> bool:
         """Whether every symbol has a mark: a producer killed before leaves nothing to continue."""
-        try:
-            nats = await bus.connect(self.stack.settings, "admin", reconnect=False)
-            try:
-                bucket = await nats.jetstream().key_value("cursors")
-                marks = [json.loads((await bucket.get(f"binance.{symbol}")).value or b"{}") for symbol in self.since]
-            finally:
-                await nats.close()
-        except (KeyNotFoundError, NatsError, OSError):
-            return False
-        return all(mark["id"] > 0 for mark in marks)
+        found = await marks(self.stack, "binance", self.since)
+        return found is not None and all(mark["id"] > 0 for mark in found)
 
 
 async def _over(asked: list[Active]) -> bool:

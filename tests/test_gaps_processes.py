@@ -6,9 +6,6 @@ import asyncio
 import json
 import time
 
-from nats.js.errors import KeyNotFoundError
-
-from flowtape import bus
 from flowtape.migrate import provision
 from simulator._candles import id_at
 from simulator._faults import Fault
@@ -17,7 +14,7 @@ from simulator._run import serve
 from tests.accounting import Account
 from tests.conftest import Stack
 from tests.harness import Command, commands, eventually
-from tests.stored import stored_account
+from tests.stored import marks, stored_account, whole
 
 
 async def test_producers_killed_and_started_again_leave_every_id_stored_once(own_stack: Stack) -> None:
@@ -33,15 +30,8 @@ async def test_producers_killed_and_started_again_leave_every_id_stored_once(own
         killed_us = 0
 
         async def marked() -> bool:
-            nats = await bus.connect(own_stack.settings, "admin", reconnect=False)
-            try:
-                bucket = await nats.jetstream().key_value("cursors")
-                marks = [json.loads((await bucket.get(f"binance.{symbol}")).value or b"{}") for symbol in symbols]
-            except KeyNotFoundError:
-                return False
-            finally:
-                await nats.close()
-            return all(mark["updated"] > killed_us for mark in marks)
+            found = await marks(own_stack, "binance", symbols)
+            return found is not None and all(mark["updated"] > killed_us for mark in found)
 
         with commands(own_stack, ("consume",), ("produce", "binance"), **variables) as running:
             producer = running[1]
@@ -59,16 +49,12 @@ async def test_producers_killed_and_started_again_leave_every_id_stored_once(own
 
             await eventually(fired, "not run: messages were left out")
             desk = simulator.hubs["binance"].desk
-            left_out = {tape.listing.canonical: id_at(tape, desk.now_ms()) for tape in desk.tapes.values()}
+            left_out = {tape.listing.canonical: id_at(tape, desk.now_ms()) + 1 for tape in desk.tapes.values()}
 
             async def accounted() -> list[Account] | None:
-                found = []
-                for symbol, last in left_out.items():
-                    its = await stored_account(own_stack, symbol)
-                    if its is None or its.last <= last or not its.complete:
-                        return None
-                    found.append(its)
-                return found if sum(gap.cause == "restart" for its in found for gap in its.gaps) >= 3 else None
+                found = await whole(own_stack, left_out)
+                restarts = sum(gap.cause == "restart" for its in found or () for gap in its.gaps)
+                return found if restarts >= 3 else None
 
             try:
                 accounts = await eventually(accounted, "every id is stored once and no gap is open", 90)

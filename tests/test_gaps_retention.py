@@ -20,7 +20,7 @@ from simulator._market import Market
 from simulator._run import serve
 from tests.conftest import Stack
 from tests.consuming import consuming, until
-from tests.stored import stored_account
+from tests.stored import stored_account, whole
 
 STREAM = WORD["trades"].stream
 HELD = 600
@@ -65,17 +65,12 @@ async def test_what_the_log_lost_while_questdb_was_away_is_filled_again(
                 await asyncio.to_thread(stack.start)
                 lost_until = {tape.listing.canonical: id_at(tape, desk.now_ms()) for tape in desk.tapes.values()}
 
-                async def whole() -> bool:
-                    for symbol, last in lost_until.items():
-                        its = await stored_account(stack, symbol)
-                        if its is None or its.last < last or not its.complete:
-                            return False
-                        if not any(gap.cause == CAUSE_RETENTION for gap in its.gaps):
-                            return False
-                    return True
+                async def refilled() -> bool:
+                    found = await whole(stack, lost_until) or []
+                    return bool(found) and all(any(gap.cause == CAUSE_RETENTION for gap in its.gaps) for its in found)
 
                 try:
-                    await until(whole, "every id is in the table and the gaps are closed")
+                    await until(refilled, "every id is in the table and the gaps are closed")
                 except AssertionError as error:
                     found = [await stored_account(stack, symbol) for symbol in symbols]
                     told = [its and (its.last, len(its.unaccounted), its.gaps) for its in found]
