@@ -100,6 +100,16 @@ def test_a_broken_configuration_is_told_in_the_servers_own_words(tmp_path: Path,
         servers.start(_only("nats", f'[nats]\nurl = "nats://127.0.0.1:{free_port()}"', tmp_path))
 
 
+def test_a_server_whose_port_another_stack_answers_at_does_not_count_as_ready(
+    stack: Stack, tmp_path: Path, monkeypatch
+) -> None:
+    """Two that start at the same moment can choose the same monitor port."""
+    taken = servers.running(stack.data_dir)["nats"].ports["monitor"]
+    monkeypatch.setattr(servers, "_ports", lambda *_: {"client": free_port(), "monitor": taken})
+    with pytest.raises(servers.ServerError, match="nats: stopped while starting"):
+        servers.start(_only("nats", f'[nats]\nurl = "nats://127.0.0.1:{free_port()}"', tmp_path))
+
+
 def test_a_full_disk_is_said_before_anything_is_started(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(servers.shutil, "disk_usage", lambda _: servers.shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(servers.ServerError, match="redis: disk full: 0 bytes free"):
