@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+KERNELS := $(VENV)/.kernels
 
 .PHONY: help setup demo up test lint bench chaos soak schemas screenshots lock clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(STAMP)  ## .venv with everything in it, the QuestDB jar and the chart library included
+setup: $(KERNELS)  ## .venv with everything in it, the QuestDB jar and the chart library included
 
 $(STAMP): requirements.lock pyproject.toml web/package-lock.json
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "flowtape needs Python 3.11 to 3.13, this is %d.%d; set PYTHON=" % v)'
@@ -22,7 +23,10 @@ $(STAMP): requirements.lock pyproject.toml web/package-lock.json
 	@$(BIN)/nats-server --version
 	@$(BIN)/python -m flowtape.jar
 	@$(BIN)/python -m web.chart_library
-	@echo "4/4 compiling the signal kernels (about half a minute, once)"
+	@touch $@
+
+$(KERNELS): $(STAMP) $(wildcard signals/*.py schemas/*.py)
+	@echo "4/4 compiling the signal kernels (about a minute, once for each state of the code)"
 	@$(BIN)/python -m signals
 	@touch $@
 
