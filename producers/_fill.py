@@ -77,9 +77,13 @@ class Filler:
         """Gaps that wait or are being filled."""
         return len(self._jobs) + len(self._running)
 
+    def gaps(self) -> list[Gap]:
+        """Gaps that wait or are being filled."""
+        return [job.gap for job in [*self._jobs, *self._running.values()]]
+
     def symbols(self) -> dict[str, int]:
         """Open gaps by symbol, where there are any."""
-        return dict(Counter(job.gap.symbol for job in [*self._jobs, *self._running.values()]))
+        return dict(Counter(gap.symbol for gap in self.gaps()))
 
     def take(self, gap: Gap, native: str | None) -> None:
         """Fill a gap, or say at once that this cannot be done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from nats.aio.client import Client
 
 from producers._connection import Surroundings
@@ -11,6 +12,7 @@ from producers._cursors import Cursors
 from producers._exchange import Exchange, Setup
 from producers._feeds import Feed
 from producers._fill import Filler
+from producers._orphans import Orphans
 from producers._outbox import Outbox
 from producers._rest import RestClient
 from schemas.events import Gap
@@ -18,11 +20,12 @@ from schemas.names import CAUSE_RETENTION, CAUSE_SPOOL, gap_key
 
 CHANNEL = "trades"
 LOOK_S, ABSENT_S = 0.05, 5.0
-LOST_EVERY_S = 10.0
-"""How often it is looked for gaps that consumers found: what the log lost before the tables had it."""
+LOOK_EVERY_S = 10.0
+"""How often it is looked for gaps that consumers found, what the log lost before the tables had it, and for orphans."""
 LOST_MAX = 10_000
 SYNC_S = 2.0
 """The log acknowledges before it is on disk, up to a second before: a mark must not survive what it vouches for."""
+log = structlog.get_logger()
 
 
 class Ledger:
@@ -34,6 +37,7 @@ class Ledger:
         self._setup, self._outbox, self._around = setup, outbox, around
         self._cursors = Cursors(nats, setup.exchange, around.clock)
         self._filler = Filler(exchange, setup, rest, outbox, around, self._changed)
+        self._orphans = Orphans(nats, setup.exchange, CHANNEL, around.clock)
         outbox.dropped = self._dropped
         self._loaded = False
         self._changes: dict[str, Gap] = {}
@@ -41,7 +45,7 @@ class Ledger:
         self._resumed: list[Gap] = []
         self._lost: set[tuple[str, int]] = set()
         """Gaps that consumers found and that were taken up: key, and when it was put there."""
-        self._looked = around.monotonic()
+        self._looked, self._adopted = around.monotonic(), 0
         self._known: set[str] = set()
         """Symbols an earlier life has heard."""
 
@@ -92,11 +96,19 @@ class Ledger:
                 self._resume(gap)
             self._resumed = []
             await self._store(wait=True)
-            if self._around.monotonic() - self._looked > LOST_EVERY_S:
+            if self._around.monotonic() - self._looked > LOOK_EVERY_S:
                 self._looked = self._around.monotonic()
-                for gap in await self._cursors.look():
-                    if (gap_key(gap), gap.received) not in self._lost:
-                        self._resume(gap)
+                await self._look()
+
+    async def _look(self) -> None:
+        """Take up what nobody else will."""
+        for gap in await self._cursors.look():
+            if (gap_key(gap), gap.received) not in self._lost:
+                self._resume(gap)
+        for gap in await self._orphans.look(self._filler.gaps()):
+            self._adopted += 1
+            log.warning("gap_adopted", exchange=gap.exchange, symbol=gap.symbol, from_id=gap.from_id)
+            self._resume(gap)
 
     def _resume(self, gap: Gap) -> None:
         """Fill a gap that somebody else found; what a consumer found has not been told of yet."""
@@ -137,4 +149,5 @@ class Ledger:
 
     def health(self) -> dict[str, Any]:
         """Counters and gauges; ``symbols``: open gaps by symbol."""
-        return self._filler.counts | {"open": self._filler.open, "symbols": self._filler.symbols()}
+        more = {"adopted": self._adopted, "open": self._filler.open, "symbols": self._filler.symbols()}
+        return self._filler.counts | more

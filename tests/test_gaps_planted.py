@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 
 from consumers import _loop, _store
 from consumers._questdb import QuestdbUnreachable
-from producers import _cursors, _feeds, _fill, _lanes, _outbox, _worker, binance
+from producers import _cursors, _feeds, _fill, _lanes, _orphans, _outbox, _worker, binance
 from producers._connection import Surroundings
 from producers._outbox import Outbox
 from producers._pages import Reading
@@ -142,7 +142,9 @@ def _gap_ends_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_open_gaps(patch: pytest.MonkeyPatch) -> None:
+    """By the bucket and by the log: either alone makes up for the other."""
     patch.setattr(_cursors.Cursors, "gaps", property(lambda _: [], lambda *_: None), raising=False)
+    patch.setattr(_orphans.Orphans, "_take", lambda *_: None)
 
 
 def _last_trade_not_published(patch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ async def test_what_the_log_lost_while_questdb_was_away_is_filled_again(
     own_stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(_loop, "BEHIND_S", 0.5)
-    monkeypatch.setattr(_ledger, "LOST_EVERY_S", 0.5)
+    monkeypatch.setattr(_ledger, "LOOK_EVERY_S", 0.5)
     nats = await bus.connect(own_stack.settings, "admin")
     await migrate(own_stack.settings, nats)
     jetstream = nats.jetstream()

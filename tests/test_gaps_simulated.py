@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from producers import _ledger, _orphans
+from schemas import time
 from schemas.events import Trade
-from schemas.names import CAUSE_SPOOL
+from schemas.names import BUCKET_CURSORS, CAUSE_SPOOL, gap_key
 from schemas.settings import ProducerSettings, Size
 from simulator._truth import truth
 from tests.accounting import trades_of
@@ -108,6 +111,30 @@ async def test_a_gap_that_was_open_at_the_stop_is_filled_after_the_start(tmp_pat
         assert {gap.cause for its in accounts for gap in its.gaps} == {"skipped", "restart"}
 
     await _each(("binance",), tmp_path, act)
+
+
+async def test_a_gap_told_of_just_before_a_kill_and_remembered_nowhere_is_adopted_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ledger, "LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr(_orphans, "ORPHANED_US", time.SECOND)
+    async with scenes(("binance",), tmp_path) as (it,):
+        async with it.producing():
+            broken = it.fault("rest_500")
+            skipped = it.fault("skip", count=10)
+            await it.fired(skipped, 10)
+            await until(lambda: it.gaps["errors"] > 0, PATIENCE_S)
+            assert broken.fired, "not run: REST answered"
+            await it.remembered()
+        left = [gap for its in (await it.accounts()).values() for gap in its.gaps if gap.status == "open"]
+        assert left, "not run: nothing was open at the stop"
+        bucket = await it.nats.jetstream().key_value(BUCKET_CURSORS)
+        for gap in left:  # as if killed between the log and the bucket
+            await bucket.purge(gap_key(gap))
+        it.simulator.faults.clear()
+        async with it.producing():
+            await it.check(skipped.ids)
+            await until(lambda: it.gaps["adopted"] == len(left), PATIENCE_S)
 
 
 async def test_storms_of_refusals_delay_filling_and_lose_nothing(tmp_path: Path) -> None:
