@@ -20,6 +20,8 @@ from schemas.time import DAY, HOUR, MINUTE
 log = structlog.get_logger()
 SETTLE = 90 * time.SECOND
 """What is younger is not judged yet: a candle may be in its table before the last of its trades is."""
+SETTLING = 2 * MINUTE
+"""After the minute of an exchange's first trade: then all its symbols are listened to."""
 BEFORE = 2 * HOUR
 """How far before the first hour its preceding id is looked for."""
 REACH, REACH_ALL = 3 * HOUR, 26 * HOUR
@@ -81,9 +83,10 @@ class Audit:
         return found & {name for name, its in configured if not its.channels or "trades" in its.channels}
 
     async def _exchange(self, exchange: str, since: dict[str, int], span: Span, now: int) -> list[Completeness]:
-        first = min(since.values(), default=span.begin)
+        first, begun = min(since.values(), default=span.begin), dict[str, int]()
         if first >= span.begin:  # recording began within: its first minutes are nobody's loss
-            span = span._replace(begin=await self._begun(exchange, first))
+            begun = await self._begun(exchange, first)
+            span = span._replace(begin=min(begun.values(), default=first) + SETTLING)
         if span.end <= span.begin:
             return []
         told = await self._told(exchange, span)
@@ -99,16 +102,17 @@ class Audit:
             counts = self._counts(exchange, hours, its)
             for hour in hours:
                 row = Completeness(exchange, symbol, hour, now, its[hour].present if hour in its else 0)
-                # a symbol that came later than its exchange: its first hour holds candles from before
-                late = hour == own > first
+                # a symbol that came later than its exchange, or whose past was not read so far back yet: the first
+                # hour holds candles from before
+                late = hour == own and (own > first or begun.get(symbol, own) > span.begin)
                 candles = None if late else told.get(symbol, {}).get(hour)
                 rows.append(judge(row, counts.get(hour), candles, settled.get((symbol, hour), Settled())))
         return rows
 
-    async def _begun(self, exchange: str, hour: int) -> int:
-        """The first minute of which everything can be there."""
+    async def _begun(self, exchange: str, hour: int) -> dict[str, int]:
+        """By symbol, when its first trade of the hour was."""
         rows = await self._questdb.fetch(statement("audit_first"), exchange, hour, hour + HOUR)
-        return hour if not rows or rows[0][0] is None else time.floor(rows[0][0], MINUTE) + 2 * MINUTE
+        return {symbol: time.floor(first, MINUTE) for symbol, first in rows if first is not None}
 
     async def _told(self, exchange: str, span: Span) -> dict[str, dict[int, Told]]:
         told: dict[str, dict[int, Told]] = defaultdict(dict)

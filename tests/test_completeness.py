@@ -203,6 +203,26 @@ async def test_without_ids_candles_tell_a_quiet_hour_from_a_lost_one_and_no_cand
     ]  # fmt: skip
 
 
+async def test_a_first_hour_that_history_has_not_reached_yet_is_no_loss(stack: Stack, nats: Client) -> None:
+    ahead, behind = new_symbol(), new_symbol()
+    whole = {symbol: _trades("bitget", symbol, 2) for symbol in (ahead, behind)}
+    reached = [t for t in whole[behind] if t.timestamp >= START + HOUR // 2]
+    async with consuming(stack, nats, "trades", "klines"):
+        await publish(nats, whole[ahead], reached)
+        for trades in whole.values():
+            await publish(nats, _klines(trades, range(START, START + 2 * HOUR, MINUTE), counted=True))
+        await until_rows(stack, 90 * PER_MINUTE, "trades", behind)
+        await until_rows(stack, 120, "klines", behind)
+
+    async def audited() -> list[Completeness]:
+        rows = await _audited(stack, behind, 2)
+        return rows if len(rows) == 2 else []
+
+    rows = await until(audited, "two hours")
+    assert [(row.verdict, row.evidence) for row in rows] == [("unknown", "none"), ("complete", "counts+volume")]
+    assert [row.verdict for row in await _audited(stack, ahead, 2)] == ["complete", "complete"]
+
+
 async def test_an_audit_again_replaces_its_row_and_the_worst_are_told(stack: Stack, holed: str) -> None:
     rows = await _audited(stack, holed, 4)
     store(stack.settings, rows)
