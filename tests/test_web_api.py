@@ -12,16 +12,21 @@ import redis.asyncio as aioredis
 
 from consumers._questdb import Questdb, query
 from flowtape import bus
+from schemas import candles, instruments
 from schemas.candles import FootprintCandle
 from schemas.events import Book, Funding, Gap, Kline, Liquidation, OpenInterest, Trade, encode
-from schemas.names import HEADER_ORIGIN, HEADER_REASON, dead_subject
-from schemas.time import HOUR, MINUTE
+from schemas.instruments import Instrument
+from schemas.names import BUCKET_INSTRUMENTS, HEADER_ORIGIN, HEADER_REASON, dead_subject, signal_subject
+from schemas.time import DAY, HOUR, MINUTE
 from tests.conftest import Stack, own_migrated
+from tests.consuming import consuming, until_health
 from tests.harness import eventually
+from tests.series import footprint
 from tests.webbing import EXCHANGE, MINUTES, START, SYMBOL, serving, story, tell
 from web.profile import Profile
 
 WHO = {"exchange": EXCHANGE, "symbol": SYMBOL}
+SUM = {"exchange": "sim_all", "symbol": "BTC-USD"}
 
 
 class Told(NamedTuple):
@@ -52,7 +57,7 @@ async def paged(site, path: str, key: str, **ask) -> list:
     """All pages of a series, each placed where its direction says."""
     rows, more = [], {}
     for _ in range(100):
-        body = await site.ok(path, **WHO, **ask, **more)
+        body = await site.ok(path, **(WHO | ask), **more)
         rows = rows + body[key] if "from_" in ask else body[key] + rows
         if body["next"] is None:
             return rows
@@ -60,15 +65,16 @@ async def paged(site, path: str, key: str, **ask) -> list:
     raise AssertionError("pages without end")
 
 
-async def test_candles_made_of_the_tables_are_those_redis_held_byte_for_byte(site, told: Told) -> None:
+@pytest.mark.parametrize("who", [WHO, SUM], ids=["exchange", "sum"])
+async def test_candles_made_of_the_tables_are_those_redis_held_byte_for_byte(site, told: Told, who: dict) -> None:
     cache = aioredis.Redis.from_url(told.stack.redis_url)
     for interval in ("1m", "5m", "1h"):
-        closed = f"footprint:{EXCHANGE}:{SYMBOL}:{interval}:closed"
+        closed = f"footprint:{who['exchange']}:{who['symbol']}:{interval}:closed"
         held = [msgspec.json.decode(text) for text in await cache.zrange(closed, 0, -1)]
         assert held, "not run: Redis has no closed candles"
         try:
             await cache.rename(closed, "aside")
-            body = await site.ok("/api/footprint", **WHO, interval=interval, limit=1000)
+            body = await site.ok("/api/footprint", **who, interval=interval, limit=1000)
         finally:
             await cache.rename("aside", closed)
         made = {candle["timestamp"]: candle for candle in body["candles"]}
@@ -124,6 +130,49 @@ async def test_a_span_profile_equals_the_recipe_on_the_table_of_trades(site, tol
 async def test_sums_over_exchanges_are_asked_for_like_an_exchange(site, told: Told) -> None:
     for exchange in ("all", "sim_all"):
         assert (await site.ok("/api/footprint", exchange=exchange, symbol="NO-USD"))["candles"] == []
+
+
+async def test_a_sum_of_the_past_adds_up_what_the_tables_have_of_its_members(site, told: Told) -> None:
+    day = told.start // DAY * DAY - DAY
+    members = (EXCHANGE, SYMBOL), ("sim_okx", "BTC-USD")
+    made, nats = {}, await bus.connect(told.stack.settings, "admin")
+    registry = await nats.jetstream().key_value(BUCKET_INSTRUMENTS)
+    entry = Instrument(*members[1], "BTC-USD", "BTC", "USD", "USD", "spot", False, 1.0, 0.5, 0.0001, valid_from=1)
+    await registry.put(".".join(members[1]), instruments.encode(entry))
+    try:
+        async with consuming(told.stack, nats, "candles", "footprints") as health:
+            for n, who in ((0, members[0]), (1, members[0]), (1, members[1]), (2, members[1]), (4, members[0])):
+                one = footprint(
+                    day + n * MINUTE, 60_000.0, [1.0, 0.0, 2.0], [0.5, 0.25 * (n + 1), 0.0], row=0.5, who=who,
+                    buy_trades=1, sell_trades=1, level=120_000, row_buys=[1, 0, 0], row_sells=[0, 1, 0],
+                )  # fmt: skip
+                made[n, who] = one
+                await nats.publish(signal_subject("footprint", *who, "1m"), candles.encode(one))
+            await until_health(health, "candles", rows=len(made))
+            await until_health(health, "footprints", rows=3 * len(made))
+
+        async def pages(path: str) -> list:
+            return await paged(site, path, "candles", **SUM, limit=2, from_=day, to=day + HOUR)
+
+        async def there() -> bool:
+            return len(await pages("/api/candles")) == len(await pages("/api/footprint")) == 4
+
+        await eventually(there, "the sums of four minutes")
+        found = [msgspec.convert(candle, FootprintCandle) for candle in await pages("/api/footprint")]
+        heads = await pages("/api/candles")
+    finally:
+        await registry.purge(".".join(members[1]))
+        await nats.close()
+    cvd = dict.fromkeys(members, 0.0)
+    assert [(c.timestamp - day) // MINUTE for c in found] == [0, 1, 2, 4]
+    for one in found:
+        its = {who: made[n, who] for n, who in made if made[n, who].timestamp == one.timestamp}
+        for who, member in its.items():
+            cvd[who] += member.delta
+        assert one.buys == [sum(rows) for rows in zip(*(member.buys for member in its.values()), strict=True)]
+        assert one.sells == [sum(rows) for rows in zip(*(member.sells for member in its.values()), strict=True)]
+        assert (one.cvd, one.prices) == (sum(cvd.values()), [60_000.0, 60_000.5, 60_001.0])
+    assert [(c["timestamp"], c["buy"], c["cvd"]) for c in heads] == [(c.timestamp, c.buy, c.cvd) for c in found]
 
 
 async def test_named_profiles_are_the_keys_of_redis(site, told: Told) -> None:

@@ -81,7 +81,7 @@ async def serving(stack, data_dir, text="[web]\nport = 0", **more):
         await cache.aclose()
 
 
-EXCHANGE, SYMBOL = "sim_bybit", "BTC-USDT"
+EXCHANGE, SYMBOL, SUM = "sim_bybit", "BTC-USDT", "sim_all:BTC-USD"
 START = (time.time_ns() // 1000 - 6 * HOUR) // HOUR * HOUR
 """The same for all test files of a run, so that the story is there once."""
 MINUTES = 260
@@ -141,7 +141,16 @@ async def tell(stack, data_dir, start):
             sql = f"SELECT count() FROM {table} WHERE exchange = $1 AND timestamp >= $2::long::timestamp"
             counts.append((await questdb.fetch(sql, EXCHANGE, start))[0][0])
         seen.append(counts)
-        return counts == [MINUTES, 3 * MINUTES, 1, 1, 1, 1, 1, 1] and await cache.exists(f"cvd:{EXCHANGE}:{SYMBOL}")
+        return counts == [MINUTES, 3 * MINUTES, 1, 1, 1, 1, 1, 1] and await summed()
+
+    async def summed():
+        """Whether the sum, whose only member it is, has all candles that Redis keeps."""
+        for interval in ("1m", "5m", "1h"):
+            held = [await cache.zcard(f"footprint:{who}:{interval}:closed") for who in (f"{EXCHANGE}:{SYMBOL}", SUM)]
+            seen.append(held)
+            if held[0] != held[1] or not held[0]:
+                return False
+        return await cache.exists(f"cvd:{EXCHANGE}:{SYMBOL}")
 
     seen = []
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from schemas import time
@@ -21,13 +21,15 @@ class Source(NamedTuple, Generic[T]):
     """µs one page reads from the tables at most."""
     fresh: Callable[[bytes], T]
     stored: Callable[[int, int], Awaitable[list[T]]]
+    members: Sequence[tuple[str, str]]
+    """Exchange and symbol of everything in the table that they are made of."""
 
 
 class Series(Generic[T]):
-    """The candles of one symbol and interval."""
+    """The candles of one symbol and interval, or of a sum over exchanges."""
 
     def __init__(self, desk: Desk, exchange: str, symbol: str, interval: str, source: Source[T]) -> None:
-        self._desk, self._exchange, self._symbol = desk, exchange, symbol
+        self._desk = desk
         self._length = desk.length(interval)
         self._open = key("footprint", exchange, symbol, interval)
         self._closed = f"{self._open}:closed"
@@ -61,17 +63,18 @@ class Series(Generic[T]):
             return timestamp_of(earlier[0]) if earlier else None
         if first_held and timestamp_of(first_held) < oldest:
             return oldest - 1
-        rows = await self._desk.tables.fetch(
-            "web_before", self._exchange, self._symbol, oldest, table=self._source.table
-        )
-        return rows[0][0] if rows else None
+        rows = await self._each("web_before", oldest)
+        return max(rows, default=None)
 
     async def _after(self, begin: int, end: int) -> int:
         """The open time of the oldest stored candle in [begin, end), else ``end``."""
-        rows = await self._desk.tables.fetch(
-            "web_after", self._exchange, self._symbol, begin, end, table=self._source.table
-        )
-        return max(begin, self._floor(rows[0][0])) if rows else end
+        rows = await self._each("web_after", begin, end)
+        return max(begin, self._floor(min(rows))) if rows else end
+
+    async def _each(self, name: str, *bounds: int) -> list[int]:
+        """What a statement finds of every member that it finds something of."""
+        fetch, table = self._desk.tables.fetch, self._source.table
+        return [row[0] for who in self._source.members for row in await fetch(name, *who, *bounds, table=table)]
 
     async def _forward(self, where: Window, limit: int) -> tuple[list[T], str | None]:
         first = await self._desk.cache.oldest(self._closed, 0, END, 1)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas import time
+from web import _sums as sums
 from web._candles import Series, Source
 from web._desk import Desk, window
 from web._endpoint import Endpoint, SpanOfSymbol
@@ -65,6 +66,8 @@ async def candles_of(desk: Desk, ask: Ask) -> Answer:
     length = desk.length(ask.interval)
 
     async def stored(begin: int, end: int) -> list[Candle]:
+        if sums.is_sum(ask.exchange):
+            return [_decode(text) for text in await sums.stored(desk, (ask.exchange, symbol), ask.interval, begin, end)]
         return [
             Candle(
                 ask.exchange, symbol, ask.interval, head.timestamp, head.open, head.high, head.low, head.close,
@@ -75,7 +78,9 @@ async def candles_of(desk: Desk, ask: Ask) -> Answer:
             for head in await heads(desk.tables, ask.exchange, symbol, begin, end, length)
         ]  # fmt: skip
 
-    series = Series(desk, ask.exchange, symbol, ask.interval, Source("candles", SPAN_MAX, _decode, stored))
+    span_max = sums.SPAN_MAX if sums.is_sum(ask.exchange) else SPAN_MAX
+    source = Source("candles", span_max, _decode, stored, sums.members(desk, ask.exchange, symbol))
+    series = Series(desk, ask.exchange, symbol, ask.interval, source)
     return Answer(*await series.page(window(ask), ask.limit))
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from schemas import time
 from schemas.candles import FootprintCandle
+from web import _sums as sums
 from web._candles import Series, Source
 from web._desk import Desk, window
 from web._endpoint import Endpoint, SpanOfSymbol
@@ -40,12 +41,16 @@ async def handle(desk: Desk, ask: Ask) -> dict[str, Any]:
     step = instrument.quantity_step if instrument else None
 
     async def stored(begin: int, end: int) -> list[msgspec.Raw]:
+        if sums.is_sum(ask.exchange):
+            return await sums.stored(desk, (ask.exchange, symbol), ask.interval, begin, end)
         rows = await price_rows(desk.tables, ask.exchange, symbol, begin, end, length)
         candles = await heads(desk.tables, ask.exchange, symbol, begin, end, length)
         return [desk.renderer.candle(prefix, head, rows[head.timestamp], step)
                 for head in candles if head.timestamp in rows]  # fmt: skip
 
-    series = Series(desk, ask.exchange, symbol, ask.interval, Source("footprints", SPAN_MAX, msgspec.Raw, stored))
+    members = sums.members(desk, ask.exchange, symbol)
+    source = Source("footprints", SPAN_MAX, msgspec.Raw, stored, members)
+    series = Series(desk, ask.exchange, symbol, ask.interval, source)
     candles, following = await series.page(window(ask), ask.limit)
     return {"candles": candles, "next": following}
 
