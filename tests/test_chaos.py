@@ -60,8 +60,10 @@ class World:
         asked = [self.simulator.fault(fault) for fault in faults]
 
         async def fired() -> bool:
+            now = asyncio.get_running_loop().time()
             for n, active in enumerate(asked):
-                if active.fault.kind == "drop" and not active.fired:  # at once and once: nobody was connected then
+                # A drop is at once and once, and others end: nobody was connected then.
+                if not active.fired and (active.fault.kind == "drop" or active.over(now)):
                     asked[n] = self.simulator.fault(active.fault)
             return all(active.fired for active in asked)
 
