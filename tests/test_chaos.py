@@ -92,6 +92,10 @@ class World:
         except (QuestdbUnreachable, QuestdbRefused):
             return False
 
+    async def amid_a_minute(self) -> bool:
+        """Whether the last minute has closed: one that is just over does only by what the exchange tells next."""
+        return 10 <= self.desk.now_ms() // 1000 % 60 < 50
+
     async def ready(self) -> bool:
         """Whether the signals run: a kernel that was changed is compiled first, once."""
         with redis.Redis.from_url(self.stack.redis_url) as cache:
@@ -179,6 +183,7 @@ async def test_rounds_of_faults_in_any_order_leave_no_id_unaccounted_and_count_e
                 raise AssertionError(f"seed {seed}: {', '.join(acts)}: {error}") from error
             print(f"round {seed}: {', '.join(acts)}", flush=True)
         await eventually(it.a_candle_closed, "a candle is closed", PATIENCE_S)
+        await eventually(it.amid_a_minute, "the exchange's minute is under way", PATIENCE_S)
         for name in ("one producer", "other producer"):
             assert it.workers[name].stop() == 0
         await settled(it.stack, seconds=PATIENCE_S)
