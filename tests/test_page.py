@@ -655,6 +655,11 @@ def test_a_sum_says_which_of_its_feeds_is_silent_and_is_stale_when_all_are(visit
         told.push(judged());
         now += 60000;
         told.push(judged());
+        freshness.follow(socket, ["a:B", "c:B"]);
+        keys["live:a:B"](null);
+        told.push(judged());
+        keys["live:c:B"](null);
+        told.push(judged());
         return told;
     }""")
     assert told == [
@@ -663,6 +668,8 @@ def test_a_sum_says_which_of_its_feeds_is_silent_and_is_stale_when_all_are(visit
         ["live", "live", "", 3],
         ["partly", "1 of 2 live", "silent: c:B", 3],
         ["stale", "stale since 01:46:43", "the exchange's feed is silent", 3],
+        ["waiting", "waiting", "", 0],
+        ["stale", "no live data", "", 0],
     ]
 
 

@@ -17,7 +17,7 @@ export class Freshness {
   follow(socket, members) {
     for (const end of this.#ends) end();
     this.#since = this.now();
-    this.#feeds = new Map(members.map((member) => [member, { seenAt: this.#since, live: false, received: 0, gaps: 0 }]));
+    this.#feeds = new Map(members.map((member) => [member, { seenAt: this.#since, told: false, live: false, received: 0, gaps: 0 }]));
     this.#ends = members.map((member) => socket.subscribe(`live:${member}`, (value) => this.see(member, value)));
   }
 
@@ -26,6 +26,7 @@ export class Freshness {
     const feed = this.#feeds.get(member);
     if (!feed) return;
     feed.seenAt = this.now();
+    feed.told = true;
     feed.live = Boolean(value);
     if (!value) return; // silence closes no gap
     feed.gaps = value.gaps_open;
@@ -44,12 +45,14 @@ export class Freshness {
     if (feeds.length && !silent.length) return { state: "live", text: "live", gaps };
     const received = Math.max(0, ...feeds.map(([, feed]) => feed.received));
     if (silent.length < feeds.length) {
-      if (!silent.some(([, feed]) => feed.received || this.#old(this.#since))) return { state: "live", text: "live", gaps };
+      if (!silent.some(([, feed]) => feed.told || this.#old(this.#since))) return { state: "live", text: "live", gaps };
       const why = `silent: ${silent.map(([member]) => member).join(", ")}`;
       return { state: "partly", text: `${feeds.length - silent.length} of ${feeds.length} live`, why, gaps };
     }
     if (received) return { state: "stale", text: `stale since ${clock(received)}`, why: "the exchange's feed is silent", gaps };
-    return this.#old(this.#since) ? { state: "stale", text: "no live data", gaps } : { state: "waiting", text: "waiting", gaps };
+    const all = feeds.length && feeds.every(([, { told }]) => told);
+    if (all || this.#old(this.#since)) return { state: "stale", text: "no live data", gaps };
+    return { state: "waiting", text: "waiting", gaps };
   }
 
   #old(at) {
