@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
-from consumers import _completeness
+from consumers import _completeness, _views
 from consumers._loop import Loop
 from consumers._questdb import Questdb
 from consumers._suspended import watch
@@ -56,20 +56,23 @@ async def consume(
     """Fill the tables that ``words`` name until ``stop``; ``health["tables"]`` has the counters of each."""
     questdb, auditing = Questdb(settings.questdb.pg), Questdb(settings.questdb.pg)  # an audit may take seconds
     its: dict[str, dict[str, Any]] = {}
-    health.update(tables=its, suspended={})
+    health.update(tables=its, suspended={}, paced={})
     loops = []
     for table in chosen(words):
         its[table.name] = {}
         loops.append(Loop(table, settings, nats, questdb, stop, its[table.name], clock=clock, monotonic=monotonic))
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(watch(questdb, Path(settings.data_dir), stop, health))
+            watchers = [group.create_task(watch(questdb, Path(settings.data_dir), stop, health))]
+            if "trades" in its:
+                watchers.append(group.create_task(_views.keep(questdb, stop, health)))
             if "trades" in its and settings.consumer.audit:
                 group.create_task(_completeness.keep(settings, auditing, stop, health, its["trades"], clock=clock))
             for loop in loops:
                 group.create_task(loop.run())
             await stop.wait()
-            watcher.cancel()
+            for watcher in watchers:
+                watcher.cancel()
     finally:
         await questdb.close()
         await auditing.close()
