@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 
 from producers._budget import Budget
 from producers._exchange import Rest, ServerTime
-from producers._rest import BANNED, redirected, retry_s
+from producers._rest import BANNED, host_of, redirected, retry_s
 from schemas.time import MILLISECOND, SECOND
 
 ANSWER_S_MAX = 5.0
@@ -61,7 +61,7 @@ async def rest(declared: Rest, override: str, budgets: Path) -> tuple[Found, Clo
     request = declared.time.request if declared.time else declared.instruments[0]
     url = redirected(request.url, override)
     found = Found(url=url)
-    budget = Budget(budgets, urlsplit(url).netloc, declared.weight_max, declared.window_s, _now)
+    budget = Budget(budgets, host_of(url, override), declared.weight_max, declared.window_s, _now)
     while (wait_s := budget.take(request.weight)) > 0.0:
         if wait_s > ANSWER_S_MAX:
             found.problem = f"not asked: it banned this address, or its budget is spent; again in {wait_s:.0f} s"

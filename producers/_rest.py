@@ -124,7 +124,7 @@ class RestClient:
             self._clock_offset_ms = round(self._clock() / 1000 - theirs * 1000)
 
     def _budget(self, url: str) -> Budget:
-        host = urlsplit(url).netloc
+        host = host_of(url, self._override)
         if host not in self._budgets:
             declared = self._declared
             self._budgets[host] = Budget(self._folder, host, declared.weight_max, declared.window_s, self._clock)
@@ -137,6 +137,11 @@ def redirected(url: str, override: str) -> str:
         return url
     parts = urlsplit(url)
     return override.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def host_of(url: str, override: str) -> str:
+    """Whose budget a request spends. Behind one address may be several exchanges, each under a path of its own."""
+    return urlsplit(url).netloc + urlsplit(override).path.rstrip("/")
 
 
 def retry_s(value: str | None) -> float:

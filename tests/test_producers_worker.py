@@ -340,12 +340,14 @@ async def test_the_registry_writes_a_version_only_when_something_changed_and_kee
 
 
 # --- REST ------------------------------------------------------------------------------------------------------
-def _client(venue: Venue, folder: Path, clock: Callable[[], int], waits: list[float]) -> RestClient:
+def _client(
+    venue: Venue, folder: Path, clock: Callable[[], int], waits: list[float], path: str = ""
+) -> RestClient:  # fmt: skip
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
     declared = Rest(weight_max=100, problem=load("binance").rest.problem)
-    return RestClient(declared, f"http://127.0.0.1:{venue.port}", folder, clock=clock, sleep=sleep)
+    return RestClient(declared, f"http://127.0.0.1:{venue.port}{path}", folder, clock=clock, sleep=sleep)
 
 
 @pytest.mark.parametrize(
@@ -387,6 +389,19 @@ async def test_nobody_sends_while_the_venue_has_banned_us(tmp_path: Path, status
         assert len(v.asked) == 2
         await first.close()
         await second.close()
+
+
+async def test_exchanges_behind_one_address_have_a_budget_and_a_ban_each(tmp_path: Path) -> None:
+    answers = {"/one/x": lambda: _json({}, 429, **{"Retry-After": "300"}), "/other/x": lambda: _json({})}
+    async with Venue(answers).open() as venue:
+        banned, other = (_client(venue, tmp_path, lambda: NOW, [], path) for path in ("/one", "/other"))
+        with pytest.raises(RestError, match="429"):
+            await banned.get(Request("https://one.example/x"))
+        with pytest.raises(RestError, match="no budget"):
+            await banned.get(Request("https://one.example/x"))
+        assert await other.get(Request("https://other.example/x")) == b"{}"
+        await banned.close()
+        await other.close()
 
 
 def test_two_processes_together_never_spend_more_than_half_of_the_limit(tmp_path: Path) -> None:
