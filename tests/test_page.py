@@ -304,6 +304,24 @@ def test_putting_rows_together_loses_no_volume(visit: Callable[..., Visit]) -> N
     assert min(rows for *_, rows in sums) < 5
 
 
+def test_candles_whose_ticks_differ_are_drawn_with_rows_of_one_height(visit: Callable[..., Visit]) -> None:
+    """An exchange changes its tick; a sum gains a member with a finer one."""
+    page = visit().open()
+    drawn = page.evaluate("""async () => {
+        const { rowsOf, sum } = await import("./js/rows.js");
+        const candle = (tick) => ({ tick, row: 2, prices: [100, 102, 104], buys: [1, 2, 3], sells: [0, 0, 1] });
+        const [coarse, fine] = [candle(0.5), candle(0.01)];
+        const edges = (rows) => [...Array(rows.count + 1).keys()].map((n) => rows.low(n));
+        const ways = [[coarse, fine, 400], [fine, coarse, 8]];
+        return ways.map(([first, last, ticks]) => {
+            const both = sum([first, last], ticks);
+            return [edges(rowsOf(first, ticks, last.tick)), edges(rowsOf(last, ticks)), edges(both), [...both.buys]];
+        });
+    }""")
+    rows = [100.0, 104.0, 108.0]
+    assert drawn == [[rows, rows, rows, [6, 6]]] * 2
+
+
 def test_symbol_interval_and_cells_are_chosen_by_keys_and_shared_by_the_address(
     visit: Callable[..., Visit], browser: Browser, demo: Demo
 ) -> None:

@@ -77,7 +77,7 @@ class FootprintRenderer {
     const wide = barSpacing >= TEXT_FROM;
     const ticks = rowTicks(newest, toY, look.row, wide ? ROW_PIXELS_TEXT : ROW_PIXELS);
     this.drawn.ticks = ticks;
-    const scene = { context, rx, ry, toY, cells, palette: look.palette, mode: look.mode, ticks,
+    const scene = { context, rx, ry, toY, cells, palette: look.palette, mode: look.mode, ticks, tick: newest.tick,
       spacing: barSpacing * rx, bottom: bitmapSize.height, texts: null };
     scene.texts = wide ? textSize(scene, newest) : null;
     for (let n = from; n < to; n += 1) this.#bar(scene, bars[n].x * rx, bars[n].originalData.candle);
@@ -114,8 +114,8 @@ class FootprintRenderer {
   }
 
   #cells(scene, left, right, candle) {
-    const { palette, mode, ticks, toY, ry, cells } = scene;
-    const rows = rowsOf(candle, ticks);
+    const { palette, mode, ticks, tick, toY, ry, cells } = scene;
+    const rows = rowsOf(candle, ticks, tick);
     if (!rows.count || right <= left) return;
     const bottom = toY(rows.low(0)) * ry;
     const step = (bottom - toY(rows.low(rows.count)) * ry) / rows.count;

@@ -10,17 +10,24 @@ export const SELL = 2;
 
 const cache = new WeakMap();
 
-/** The rows of a candle or profile, each `ticks` high at least; remembered until the object is let go of. */
-export function rowsOf(candle, ticks) {
+/** The rows of a candle or profile, each `ticks` high at least; remembered until the object is let go of.
+ *
+ * Candles of one chart differ in their ticks where an exchange has changed its own, and where a sum has gained a member:
+ * what is asked for is a height in ticks of `tick`.
+ */
+export function rowsOf(candle, ticks, tick = candle.tick) {
+  const asked = inTicks(ticks * tick, candle.tick);
   const held = cache.get(candle);
-  if (held?.asked === ticks) return held;
-  const made = group(candle, ticks);
+  if (held?.asked === asked) return held;
+  const made = group(candle, asked);
   cache.set(candle, made);
   return made;
 }
 
 /** Height of its own rows in ticks. */
-export const ownTicks = (candle) => Math.max(1, Math.round(candle.row / candle.tick));
+export const ownTicks = (candle) => inTicks(candle.row, candle.tick);
+
+const inTicks = (height, tick) => Math.max(1, Math.round(height / tick));
 
 function group(candle, asked) {
   const own = ownTicks(candle);
@@ -38,10 +45,11 @@ function group(candle, asked) {
   return new Rows(candle.tick, asked, ticks, first, buys, sells);
 }
 
-/** The sum of several candles or profiles over [their lowest row, their highest row]. */
+/** The sum of several candles or profiles over [their lowest row, their highest row]; ticks are those of the last. */
 export function sum(candles, asked) {
-  const ticks = candles.reduce((most, candle) => Math.max(most, ownTicks(candle)), asked);
-  const parts = candles.map((candle) => rowsOf(candle, ticks)).filter((rows) => rows.count);
+  const { tick } = candles[candles.length - 1];
+  const ticks = candles.reduce((most, candle) => Math.max(most, inTicks(candle.row, tick)), asked);
+  const parts = candles.map((candle) => rowsOf(candle, ticks, tick)).filter((rows) => rows.count);
   if (!parts.length) return null;
   const first = Math.min(...parts.map((rows) => rows.first));
   const count = Math.max(...parts.map((rows) => rows.first + rows.count)) - first;
@@ -53,7 +61,7 @@ export function sum(candles, asked) {
       sells[rows.first - first + n] += rows.sells[n];
     }
   }
-  return new Rows(candles[0].tick, asked, ticks, first, buys, sells);
+  return new Rows(tick, asked, ticks, first, buys, sells);
 }
 
 /** Contiguous rows; row `n` reaches from `low(n)` to `low(n + 1)`. */
