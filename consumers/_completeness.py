@@ -86,7 +86,7 @@ class Audit:
         first, begun = min(since.values(), default=span.begin), dict[str, int]()
         if first >= span.begin:  # recording began within: its first minutes are nobody's loss
             begun = await self._begun(exchange, first)
-            span = span._replace(begin=min(begun.values(), default=first) + SETTLING)
+            span = span._replace(begin=time.floor(min(begun.values(), default=first), MINUTE) + SETTLING)
         if span.end <= span.begin:
             return []
         told = await self._told(exchange, span)
@@ -112,7 +112,7 @@ class Audit:
     async def _begun(self, exchange: str, hour: int) -> dict[str, int]:
         """By symbol, when its first trade of the hour was."""
         rows = await self._questdb.fetch(statement("audit_first"), exchange, hour, hour + HOUR)
-        return {symbol: time.floor(first, MINUTE) for symbol, first in rows if first is not None}
+        return {symbol: first for symbol, first in rows if first is not None}
 
     async def _told(self, exchange: str, span: Span) -> dict[str, dict[int, Told]]:
         told: dict[str, dict[int, Told]] = defaultdict(dict)

@@ -206,12 +206,12 @@ async def test_without_ids_candles_tell_a_quiet_hour_from_a_lost_one_and_no_cand
 async def test_a_first_hour_that_history_has_not_reached_yet_is_no_loss(stack: Stack, nats: Client) -> None:
     ahead, behind = new_symbol(), new_symbol()
     whole = {symbol: _trades("bitget", symbol, 2) for symbol in (ahead, behind)}
-    reached = [t for t in whole[behind] if t.timestamp >= START + HOUR // 2]
+    reached = [t for t in whole[behind] if t.timestamp > START + 2 * MINUTE]
     async with consuming(stack, nats, "trades", "klines"):
         await publish(nats, whole[ahead], reached)
         for trades in whole.values():
             await publish(nats, _klines(trades, range(START, START + 2 * HOUR, MINUTE), counted=True))
-        await until_rows(stack, 90 * PER_MINUTE, "trades", behind)
+        await until_rows(stack, 118 * PER_MINUTE - 1, "trades", behind)
         await until_rows(stack, 120, "klines", behind)
 
     async def audited() -> list[Completeness]:
