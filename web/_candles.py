@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from schemas import time
 from schemas.names import key
 from web._cache import timestamp_of
 from web._desk import END, Desk, Window
+from web._stored import Head, price_rows
 
 T = TypeVar("T")
+ROWS_SPAN_MAX = 40 * time.DAY
+"""What one page reads of price rows at most."""
 
 
 class Source(NamedTuple, Generic[T]):
@@ -23,6 +28,22 @@ class Source(NamedTuple, Generic[T]):
     stored: Callable[[int, int], Awaitable[list[T]]]
     members: Sequence[tuple[str, str]]
     """Exchange and symbol of everything in the table that they are made of."""
+
+
+async def footprints(
+    desk: Desk, who: tuple[str, str], interval: str, heads: Sequence[Head], begin: int, end: int
+) -> dict[int, msgspec.Raw]:
+    """Closed footprint candles of one symbol as JSON, by open time: those of ``heads`` with rows in [begin, end) µs."""
+    exchange, symbol = who
+    rows = await price_rows(desk.tables, exchange, symbol, begin, end, desk.length(interval))
+    prefix = f'{{"exchange":"{exchange}","symbol":"{symbol}","interval":"{interval}",'.encode()
+    instrument = desk.instruments.newest.get(who)
+    step = instrument.quantity_step if instrument else None
+    return {
+        head.timestamp: desk.renderer.candle(prefix, head, rows[head.timestamp], step)
+        for head in heads
+        if head.timestamp in rows
+    }
 
 
 class Series(Generic[T]):

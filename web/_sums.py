@@ -15,10 +15,10 @@ from schemas.symbols import ALL, SIMULATED
 from signals._options import options
 from signals._pools import Pools, Who
 from signals._sum import SumWriter, lots
+from web._candles import footprints
 from web._desk import Desk
-from web._stored import heads, price_rows
+from web._stored import heads
 
-SPAN_MAX = 40 * time.DAY
 TURN = 50
 """Candles after which other requests get their turn."""
 
@@ -36,19 +36,21 @@ def is_sum(exchange: str) -> bool:
     return exchange.removeprefix(SIMULATED) == ALL
 
 
-def members(desk: Desk, exchange: str, symbol: str) -> Sequence[Who]:
+def members_of(desk: Desk, who: Who) -> Sequence[Who]:
     """Whose candles make up those of a symbol: its own, or of a sum those of all its members."""
-    if not is_sum(exchange):
-        return ((exchange, symbol),)
+    if not is_sum(who[0]):
+        return (who,)
     pools = Pools(desk.settings.signals.stable)
-    for who in desk.instruments.newest:
-        pools.add(who)
-    return pools.members((exchange, symbol))
+    for each in desk.instruments.newest:
+        pools.add(each)
+    return pools.members(who)
 
 
-async def stored(desk: Desk, who: Who, interval: str, begin: int, end: int) -> list[msgspec.Raw]:
+async def stored(
+    desk: Desk, who: Who, members: Sequence[Who], interval: str, begin: int, end: int
+) -> list[msgspec.Raw]:
     """Closed candles of a sum with open times in [begin, end) µs, as JSON; ``begin`` is one's own open time."""
-    found = [await _read(desk, member, interval, begin, end) for member in members(desk, *who)]
+    found = [await _read(desk, member, interval, begin, end) for member in members]
     found = [member for member in found if member.cvd]
     writer, made = SumWriter(options(desk.settings.signals)), list[msgspec.Raw]()
     for at in sorted({at for member in found for at in member.candles}):
@@ -65,19 +67,11 @@ async def stored(desk: Desk, who: Who, interval: str, begin: int, end: int) -> l
 
 
 async def _read(desk: Desk, member: Who, interval: str, begin: int, end: int) -> _Member:
-    length, day = desk.length(interval), time.floor(begin, time.DAY)
-    prefix = f'{{"exchange":"{member[0]}","symbol":"{member[1]}","interval":"{interval}",'.encode()
-    instrument = desk.instruments.newest.get(member)
-    step = instrument.quantity_step if instrument else None
-    rows = await price_rows(desk.tables, *member, begin, end, length)
-    its, cvd = dict[int, FootprintCandle](), list[tuple[int, int]]()
-    for head in await heads(desk.tables, *member, day, end, length):
-        cvd.append((head.timestamp, lots(head.cvd)))
-        if head.timestamp in rows:
-            its[head.timestamp] = candles.decode(desk.renderer.candle(prefix, head, rows[head.timestamp], step))
-            if len(its) % TURN == 0:
-                await asyncio.sleep(0)
-    return _Member(":".join(member), its, cvd)
+    day = time.floor(begin, time.DAY)
+    its = await heads(desk.tables, *member, day, end, desk.length(interval))
+    texts = await footprints(desk, member, interval, its, begin, end)
+    held = {at: candles.decode(text) for at, text in texts.items()}
+    return _Member(":".join(member), held, [(head.timestamp, lots(head.cvd)) for head in its])
 
 
 def _carried(member: _Member, at: int) -> int:

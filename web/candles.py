@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from schemas import time
 from web import _sums as sums
-from web._candles import Series, Source
+from web._candles import ROWS_SPAN_MAX, Series, Source
 from web._desk import Desk, window
 from web._endpoint import Endpoint, SpanOfSymbol
 from web._stored import heads
@@ -63,24 +63,25 @@ _decode = msgspec.json.Decoder(Candle).decode
 async def candles_of(desk: Desk, ask: Ask) -> Answer:
     """A page of candles, of Redis and before it of the table ``candles``."""
     symbol = await desk.instruments.canonical(ask.exchange, ask.symbol)
-    length = desk.length(ask.interval)
+    who = (ask.exchange, symbol)
+    length, members = desk.length(ask.interval), sums.members_of(desk, who)
 
     async def stored(begin: int, end: int) -> list[Candle]:
-        if sums.is_sum(ask.exchange):
-            return [_decode(text) for text in await sums.stored(desk, (ask.exchange, symbol), ask.interval, begin, end)]
         return [
             Candle(
-                ask.exchange, symbol, ask.interval, head.timestamp, head.open, head.high, head.low, head.close,
+                *who, ask.interval, head.timestamp, head.open, head.high, head.low, head.close,
                 _plain(head.buy), _plain(head.sell), _plain(head.buy - head.sell), _plain(head.min_delta),
                 _plain(head.max_delta), _plain(head.cvd), head.trades, head.revision, True, bool(head.complete),
                 head.sequence, head.as_of,
             )
-            for head in await heads(desk.tables, ask.exchange, symbol, begin, end, length)
+            for head in await heads(desk.tables, *who, begin, end, length)
         ]  # fmt: skip
 
-    span_max = sums.SPAN_MAX if sums.is_sum(ask.exchange) else SPAN_MAX
-    source = Source("candles", span_max, _decode, stored, sums.members(desk, ask.exchange, symbol))
-    series = Series(desk, ask.exchange, symbol, ask.interval, source)
+    async def added_up(begin: int, end: int) -> list[Candle]:
+        return [_decode(text) for text in await sums.stored(desk, who, members, ask.interval, begin, end)]
+
+    read, span_max = (added_up, ROWS_SPAN_MAX) if sums.is_sum(ask.exchange) else (stored, SPAN_MAX)
+    series = Series(desk, *who, ask.interval, Source("candles", span_max, _decode, read, members))
     return Answer(*await series.page(window(ask), ask.limit))
 
 

@@ -7,15 +7,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from schemas import time
 from schemas.candles import FootprintCandle
 from web import _sums as sums
-from web._candles import Series, Source
+from web._candles import ROWS_SPAN_MAX, Series, Source, footprints
 from web._desk import Desk, window
 from web._endpoint import Endpoint, SpanOfSymbol
-from web._stored import heads, price_rows
-
-SPAN_MAX = 40 * time.DAY
+from web._stored import heads
 
 
 class Ask(SpanOfSymbol, kw_only=True):
@@ -35,23 +32,17 @@ class Answer(msgspec.Struct):
 async def handle(desk: Desk, ask: Ask) -> dict[str, Any]:
     """The open and closed candles of Redis, older ones from the tables."""
     symbol = await desk.instruments.canonical(ask.exchange, ask.symbol)
-    length = desk.length(ask.interval)
-    prefix = f'{{"exchange":"{ask.exchange}","symbol":"{symbol}","interval":"{ask.interval}",'.encode()
-    instrument = desk.instruments.newest.get((ask.exchange, symbol))
-    step = instrument.quantity_step if instrument else None
+    who = (ask.exchange, symbol)
+    length, members = desk.length(ask.interval), sums.members_of(desk, who)
 
     async def stored(begin: int, end: int) -> list[msgspec.Raw]:
         if sums.is_sum(ask.exchange):
-            return await sums.stored(desk, (ask.exchange, symbol), ask.interval, begin, end)
-        rows = await price_rows(desk.tables, ask.exchange, symbol, begin, end, length)
-        candles = await heads(desk.tables, ask.exchange, symbol, begin, end, length)
-        return [desk.renderer.candle(prefix, head, rows[head.timestamp], step)
-                for head in candles if head.timestamp in rows]  # fmt: skip
+            return await sums.stored(desk, who, members, ask.interval, begin, end)
+        its = await heads(desk.tables, *who, begin, end, length)
+        return list((await footprints(desk, who, ask.interval, its, begin, end)).values())
 
-    members = sums.members(desk, ask.exchange, symbol)
-    source = Source("footprints", SPAN_MAX, msgspec.Raw, stored, members)
-    series = Series(desk, ask.exchange, symbol, ask.interval, source)
-    candles, following = await series.page(window(ask), ask.limit)
+    source = Source("footprints", ROWS_SPAN_MAX, msgspec.Raw, stored, members)
+    candles, following = await Series(desk, *who, ask.interval, source).page(window(ask), ask.limit)
     return {"candles": candles, "next": following}
 
 
