@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from consumers._patience import stopped_within
 from consumers._questdb import Questdb, QuestdbRefused, QuestdbUnreachable, statement
 from consumers._sender import Layout, Writer
 from consumers._verdict import Completeness, Count, Ids, Settled, Told, continuity, judge
@@ -20,7 +21,7 @@ from schemas.time import DAY, HOUR, MINUTE
 log = structlog.get_logger()
 SETTLE = 90 * time.SECOND
 """What is younger is not judged yet: a candle may be in its table before the last of its trades is."""
-SETTLING = 2 * MINUTE
+STARTING = 2 * MINUTE
 """After the minute of an exchange's first trade: then all its symbols are listened to."""
 BEFORE = 2 * HOUR
 """How far before the first hour its preceding id is looked for."""
@@ -86,7 +87,7 @@ class Audit:
         first, begun = min(since.values(), default=span.begin), dict[str, int]()
         if first >= span.begin:  # recording began within: its first minutes are nobody's loss
             begun = await self._begun(exchange, first)
-            span = span._replace(begin=time.floor(min(begun.values(), default=first), MINUTE) + SETTLING)
+            span = span._replace(begin=time.floor(min(begun.values(), default=first), MINUTE) + STARTING)
         if span.end <= span.begin:
             return []
         told = await self._told(exchange, span)
@@ -104,7 +105,7 @@ class Audit:
                 row = Completeness(exchange, symbol, hour, now, its[hour].present if hour in its else 0)
                 # a symbol that came later than its exchange, or whose past was not read so far back yet: the first
                 # hour holds candles from before
-                late = hour == own and (own > first or begun.get(symbol, own) > span.begin)
+                late = hour == own and (own > first or begun.get(symbol, 0) > span.begin)
                 candles = None if late else told.get(symbol, {}).get(hour)
                 rows.append(judge(row, counts.get(hour), candles, settled.get((symbol, hour), Settled())))
         return rows
@@ -171,7 +172,7 @@ async def keep(
     and then all of the last day. ``trades`` is the health of the table: nothing beyond what it holds is judged."""
     audit, rounds, checked = Audit(settings, questdb), 0, 0
     pause_s = min(FIRST_S, settings.consumer.audit / time.SECOND)
-    while not await _stopped_within(stop, pause_s):
+    while not await stopped_within(stop, pause_s):
         pause_s, now = settings.consumer.audit / time.SECOND, clock()
         end = trades.get("stored", 0) if trades.get("lag") or trades.get("held") else now
         try:
@@ -185,11 +186,3 @@ async def keep(
         else:
             health["completeness"] = {"as_of": now, **summary(rows, end)}
             rounds, checked = rounds + 1, now - MINUTE
-
-
-async def _stopped_within(stop: asyncio.Event, pause_s: float) -> bool:
-    try:
-        await asyncio.wait_for(stop.wait(), pause_s)
-    except TimeoutError:
-        return False
-    return True

@@ -31,7 +31,7 @@ class Patience:
         """Do ``act`` until it succeeds, ``meanwhile`` after each failure. Raises Stopped when asked to stop."""
         pause_s = PAUSE_S_MIN
         while not await self._succeeds(act):
-            if await self._stopped_within(pause_s):
+            if await stopped_within(self._stop, pause_s):
                 raise Stopped
             pause_s = min(PAUSE_S_MAX, 2 * pause_s)
             await meanwhile()
@@ -50,9 +50,11 @@ class Patience:
             self._health["held"] = ""
         return True
 
-    async def _stopped_within(self, pause_s: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stop.wait(), pause_s)
-        except TimeoutError:
-            return False
-        return True
+
+async def stopped_within(stop: asyncio.Event, pause_s: float) -> bool:
+    """Wait; True at once when asked to stop meanwhile."""
+    try:
+        await asyncio.wait_for(stop.wait(), pause_s)
+    except TimeoutError:
+        return False
+    return True

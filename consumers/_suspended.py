@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from consumers._patience import stopped_within
 from consumers._questdb import Questdb, QuestdbRefused, QuestdbUnreachable, statement
 
 log = structlog.get_logger()
@@ -65,7 +66,4 @@ async def watch(questdb: Questdb, data_dir: Path, stop: asyncio.Event, health: d
             await suspensions.round(questdb, health)
         except (QuestdbUnreachable, QuestdbRefused, OSError) as error:
             log.info("suspensions_unknown", reason=str(error)[:200])
-        try:
-            await asyncio.wait_for(stop.wait(), EVERY_S)
-        except TimeoutError:
-            continue
+        await stopped_within(stop, EVERY_S)

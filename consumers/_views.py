@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from consumers._patience import stopped_within
 from consumers._questdb import Questdb, QuestdbRefused, QuestdbUnreachable, statement
 from schemas import time
 
@@ -52,8 +53,5 @@ async def keep(questdb: Questdb, stop: asyncio.Event, health: dict[str, Any]) ->
         try:
             health["paced"] = {view: took / time.SECOND for view, took in (await pace(questdb)).items()}
         except (QuestdbUnreachable, QuestdbRefused) as error:
-            log.info("views_unpaced", reason=str(error)[:200])
-        try:
-            await asyncio.wait_for(stop.wait(), EVERY_S)
-        except TimeoutError:
-            continue
+            log.info("views_wait", reason=str(error)[:200])
+        await stopped_within(stop, EVERY_S)
