@@ -55,9 +55,8 @@ class Orphans:
     async def _read(self) -> None:
         """Read on; where the log was replaced, from its beginning."""
         state = (await self._js.stream_info(STREAM)).state
-        if not self._next <= state.last_seq + 1:
-            self._next = 0
-        self._next = self._next or max(state.last_seq - BACK_MAX, state.first_seq, 1)
+        if not self._next or self._next > state.last_seq + 1:
+            self._next = max(state.last_seq - BACK_MAX, state.first_seq, 1)
         for _ in range(LOOK_MAX):
             if self._next > state.last_seq:
                 return

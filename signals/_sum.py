@@ -182,11 +182,8 @@ def _fill(meta: Ints, members: Sequence[FootprintCandle], grid: Grid, cvd: int) 
         (BUY, "buy"), (SELL, "sell"), (DELTA, "delta"), (DELTA_MIN, "min_delta"), (DELTA_MAX, "max_delta"),
     ):  # fmt: skip
         meta[place] = sum(round(getattr(one, name) * scale) for one in members)
-    meta[START], meta[CVD], meta[BUYS] = (
-        members[0].timestamp,
-        (cvd + unit // 2) // unit,
-        sum(one.trades for one in members),
-    )
+    meta[START], meta[CVD] = members[0].timestamp, (cvd + unit // 2) // unit
+    meta[BUYS] = sum(one.trades for one in members)
     # One more for each member, so that a sum that gained one is told from the sum before.
     meta[REVISION] = sum(one.revision + 1 for one in members) - 1
     meta[INCOMPLETE] = not all(one.complete for one in members)
