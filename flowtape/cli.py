@@ -14,6 +14,7 @@ import click
 from flowtape import __version__, log, servers
 from flowtape.configuration import read
 from flowtape.jar import JarError
+from flowtape.waiting import lose_no_cancellation
 from schemas import time
 from schemas.names import WORD, is_prefix
 from schemas.settings import ConfigError, Settings, size
@@ -671,6 +672,7 @@ def _now() -> int:
 
 def main() -> None:
     """The entry point."""
+    lose_no_cancellation()
     try:
         cli(standalone_mode=True)
     except BrokenPipeError:
