@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import psutil
 import structlog
-
-from flowtape.servers import Running
 
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 30.0
 HEALTHY_S = 60.0
 STOP_S_MAX = 20.0
 LOG_BYTES_MAX = 20_000_000
+_MARK = "_FLOWTAPE_WORKER"
+"""What a worker is known by: the variable it was started with, ``<data_dir>/<name>``."""
 _log = structlog.get_logger()
 
 
@@ -76,24 +75,13 @@ class Children:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "flowtape", *child.arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
-                env={**os.environ, **child.environment}, start_new_session=True,
+                env={**os.environ, **child.environment, _MARK: str(self._data_dir.resolve() / child.name)},
+                start_new_session=True,
             )  # fmt: skip
-        self._save()
         return await child.process.wait()
 
     def _log_file(self, child: Child) -> Path:
         return self._data_dir / "log" / f"{child.name}.log"
-
-    def _save(self) -> None:
-        alive = {}
-        for child in self.all.values():
-            if child.process and child.process.returncode is None:
-                with contextlib.suppress(psutil.Error):
-                    created = psutil.Process(child.process.pid).create_time()
-                    alive[child.name] = Running(child.process.pid, created, {})
-        partial = _record(self._data_dir).with_suffix(".part")
-        partial.write_bytes(msgspec.json.encode(alive))
-        os.replace(partial, _record(self._data_dir))
 
     async def stop_all(self, first: tuple[str, ...]) -> None:
         """SIGTERM, those whose name begins with ``first`` before the others; SIGKILL after STOP_S_MAX."""
@@ -102,7 +90,6 @@ class Children:
         late = [child for child in self.all.values() if not child.name.startswith(first)]
         for group in (early, late):
             await asyncio.gather(*(_stop(child) for child in group))
-        self._save()
 
 
 async def _stop(child: Child) -> None:
@@ -123,25 +110,30 @@ async def _stop(child: Child) -> None:
             await child.task
 
 
-def _record(data_dir: Path) -> Path:
-    return data_dir / "workers.json"
+def started(data_dir: Path) -> dict[str, list[psutil.Process]]:
+    """By worker, what a `flowtape up` of ``data_dir`` started and still runs: the worker, then its own processes."""
+    its: list[tuple[float, str, psutil.Process]] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it has ended, or is not ours to look into
+            worker = Path(process.environ().get(_MARK, ""))
+            if worker.parent == data_dir.resolve():
+                its.append((process.create_time(), worker.name, process))
+    found: dict[str, list[psutil.Process]] = {}
+    for _, name, process in sorted(its, key=lambda one: one[0]):
+        found.setdefault(name, []).append(process)
+    return found
 
 
 def end_leftovers(data_dir: Path) -> None:
-    """End workers that a killed ``up`` left running; their pid and start time tell them from strangers."""
-    try:
-        left = msgspec.json.decode(_record(data_dir).read_bytes(), type=dict[str, Running])
-    except (OSError, msgspec.DecodeError):
-        return
-    alive = [worker for worker in left.values() if worker.alive()]
-    for worker in alive:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.pid, signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(
-        [psutil.Process(w.pid) for w in alive if psutil.pid_exists(w.pid)], timeout=STOP_S_MAX
-    )
+    """End workers that a killed ``up`` left running, even one that it started in its last moment."""
+    left = [process for processes in started(data_dir).values() for process in processes]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(left, timeout=STOP_S_MAX)
     for process in stubborn:
-        process.kill()
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def _last_line(file: Path) -> str:

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import msgspec
 import psutil
 import pytest
 from click import Group
 from click.testing import CliRunner
 
 from flowtape import servers, status
+from flowtape.children import end_leftovers, started
 from flowtape.cli import cli
 from flowtape.supervisor import unanswered
 from schemas import events
@@ -196,17 +196,12 @@ class Up:
             time.sleep(0.3)
 
     def workers(self) -> dict[str, int]:
-        record = self.folder / ".flowtape" / "workers.json"
-        if not record.exists():
-            return {}
-        return {name: worker["pid"] for name, worker in msgspec.json.decode(record.read_bytes()).items()}
+        return {name: its[0].pid for name, its in started(self.folder / ".flowtape").items()}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    from flowtape.children import end_leftovers
-
     for process in psutil.Process().children():
         if "up" in process.cmdline():  # of a test that failed: it would start again what is ended below
             process.kill()
@@ -248,6 +243,7 @@ def test_up_for_a_while_ends_by_itself_and_a_killed_up_leaves_nothing_to_the_nex
     up.start("--for", "3s")
     assert up.process.wait(timeout=90) == 0
     assert not [pid for pid in orphans if psutil.pid_exists(pid)]
+    assert not started(folder / ".flowtape")
 
 
 def test_up_goes_on_when_nobody_reads_it_and_leaves_nothing_when_its_terminal_is_closed(folder: Path) -> None:
