@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import os
+import signal
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +22,43 @@ from nats.js.errors import NotFoundError
 from flowtape import bus, servers
 from flowtape.migrate import provision
 from flowtape.servers import free_port
+from flowtape.waiting import lose_no_cancellation
 from schemas.names import STREAMS
 from schemas.settings import Settings, load
 
 # The same examples in every run, whatever the machine's speed: a change is judged by what it changes.
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
+lose_no_cancellation()  # as in every process of ours
+
+TEST_S_MAX, STUCK_S_MAX = 600, 900
+"""After the first a test fails and shows where its tasks wait; one that no exception reaches ends with its process."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No test hangs a run: what waits for ever is named. Long runs (`make chaos`, `make soak`) are as long as asked."""
+    if not _long(item):
+        signal.signal(signal.SIGALRM, _overdue)
+        signal.setitimer(signal.ITIMER_REAL, TEST_S_MAX, 60)  # once more when tearing down does not end either
+        faulthandler.dump_traceback_later(STUCK_S_MAX, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _long(item: pytest.Item) -> bool:
+    own_length = {"chaos": "CHAOS_ROUNDS", "soak": "SOAK_MINUTES"}
+    return any(item.get_closest_marker(mark) and name in os.environ for mark, name in own_length.items())
+
+
+def _overdue(*_: object) -> None:
+    with contextlib.suppress(RuntimeError):  # no loop runs
+        for task in asyncio.all_tasks():
+            task.print_stack(file=sys.stderr)
+    pytest.fail(f"not over after {TEST_S_MAX} s")
 
 
 @dataclass(frozen=True)
