@@ -112,5 +112,5 @@ async def test_trades_of_before_end_in_the_footprints_as_they_stand_in_the_table
                 await eventually(filled, "the trades of twenty minutes are read", 90)
                 assert producer.stop() == 0
             (sums,) = (await settled(own_stack)).values()
-            assert sums.trades >= 20 * 60 * 20, "not run: nothing older than the late horizon came"
+            assert sums.trades > 15 * 60 * 20, "not run: nothing older than the late horizon came"
             assert beat("signal")["recomputed"] > 5_000, f"not run: {beat('signal')}"
