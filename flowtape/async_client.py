@@ -211,16 +211,13 @@ class AsyncClient:
         begin = 0 if since is None else _moment(since)
         readers = [await self._reader(stream, subject, begin) for stream in streams(subject, self._prefix)]
         once, named = Once(), len(self._prefix) + 1 if self._prefix else 0
-        reached = {reader: reader.sequence for reader in readers}
         taking = {asyncio.create_task(reader.take(TAKE_S, 1)): reader for reader in readers}
         try:
             while taking:
                 done, _ = await asyncio.wait(taking, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     reader, messages = taking.pop(task), task.result()
-                    reached[reader] = messages[-1].sequence if messages else reached[reader]
-                    # what arrived meanwhile waits in the reader
-                    if follow or reader.pending or reader.sequence != reached[reader]:
+                    if follow or reader.pending:
                         taking[asyncio.create_task(reader.take(TAKE_S, 1))] = reader
                     for message in messages:
                         for event in once.of(message.subject[named:], message.payload):

@@ -47,8 +47,7 @@ class GapFeed:
         until = self._monotonic() + timeout_s
         while self._monotonic() < until:
             await self.step(_WAIT_S)
-            reader = self._reader
-            if reader is None or (reader.pending == 0 and reader.sequence == self._core.state.gaps.watermark.sequence):
+            if self._reader is None or self._reader.pending == 0:
                 return
 
     async def step(self, timeout_s: float = 0.0) -> None:

@@ -54,7 +54,9 @@ class Reader:
         self._created = created
         self._wanted = 1
         self.sequence = sequence
-        """Of the last message handed out or waiting."""
+        """Of the last message handed out."""
+        self._newest = sequence
+        """Of the last one that came; those in between wait here."""
         self._waiting: list[Message] = []
         self._arrived = asyncio.Event()
         self._asked = 0
@@ -64,11 +66,15 @@ class Reader:
         self._inbox = ""
         self._broken = True
         self._heard_at = 0.0
-        self.pending = -1
-        """Messages of the stream behind the last one, as last heard; -1 before the first."""
+        self._behind = -1
         self.restarts = -1
         self.missing = 0
         """Messages the stream had dropped before they were read."""
+
+    @property
+    def pending(self) -> int:
+        """Messages of the stream behind the last one handed out, as last heard; -1 before the first."""
+        return self._behind if self._behind < 0 else self._behind + len(self._waiting)
 
     async def take(self, timeout_s: float, enough: int = PULL) -> list[Message]:
         """What has arrived: at once if ``enough`` did, else after ``timeout_s``. Empty where nothing came.
@@ -90,6 +96,7 @@ class Reader:
             except TimeoutError:
                 break
         taken, self._waiting = self._waiting, []
+        self.sequence = self._newest
         await self._ask()
         if not taken and loop.time() - self._heard_at > _SILENCE_S_MAX:
             await self._check()
@@ -115,8 +122,8 @@ class Reader:
             found = await facts(self._nats, self._stream)
             if found.created != self._created:
                 raise StreamReplaced(self._stream, found.created)
-            if found.first > self.sequence + 1 and not self._subjects:
-                self.missing += found.first - self.sequence - 1
+            if found.first > self._newest + 1 and not self._subjects:
+                self.missing += found.first - self._newest - 1
             info = await request(
                 self._nats, f"CONSUMER.CREATE.{self._stream}.{name}",
                 {"stream_name": self._stream, "config": config, "action": "create"},
@@ -129,7 +136,7 @@ class Reader:
             _log.warning("reader_waits", stream=self._stream, reason=str(error) or type(error).__name__)
             return False
         self._consumer, self._delivered, self._asked, self._broken = name, 0, 0, False
-        self.pending = info.get("num_pending", 0)
+        self._behind = info.get("num_pending", 0)
         self.restarts += 1
         self._heard_at = asyncio.get_running_loop().time()
         await self._ask()
@@ -137,9 +144,9 @@ class Reader:
 
     def _place(self) -> dict[str, Any]:
         """From where on."""
-        if self.sequence == 0 and self._since:
+        if self._newest == 0 and self._since:
             return {"deliver_policy": "by_start_time", "opt_start_time": time.iso(self._since)}
-        return {"deliver_policy": "by_start_sequence", "opt_start_seq": self.sequence + 1}
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._newest + 1}
 
     async def _ask(self) -> None:
         """Keep at least half of ``PULL`` asked for, counting what waits here."""
@@ -171,16 +178,17 @@ class Reader:
             return
         self._delivered = delivered
         self._asked -= 1
-        self.sequence = sequence
-        self.pending = int(fields[at + 3])
+        self._newest = sequence
+        self._behind = int(fields[at + 3])
         self._waiting.append(Message(message.subject, message.data, sequence))
         if len(self._waiting) >= self._wanted or self._asked <= self._pull // 4:
             self._arrived.set()
 
     def _on_status(self, headers: dict[str, str]) -> None:
-        """A pull ended: 404, 408 and too many bytes end it in peace, anything else means the consumer is gone."""
+        """A pull ended: all it asked for, time and bytes end it in peace, anything else means the consumer is gone."""
         self._asked -= min(int(headers.get("Nats-Pending-Messages", self._asked)), self._asked)
-        peace = headers.get("Status") in ("404", "408", "100") or "MaxBytes" in headers.get("Description", "")
+        text = headers.get("Description", "")
+        peace = headers.get("Status") in ("404", "408", "100") or "MaxBytes" in text or text == "Batch Completed"
         self._broken = self._broken or not peace
         self._arrived.set()
 
@@ -194,8 +202,8 @@ class Reader:
             return
         except (nats.errors.Error, OSError, TimeoutError):
             return
-        self.pending = info.get("num_pending", 0)
-        if not info.get("num_waiting") or self.pending or info["delivered"]["consumer_seq"] != self._delivered:
+        self._behind = info.get("num_pending", 0)
+        if not info.get("num_waiting") or self._behind or info["delivered"]["consumer_seq"] != self._delivered:
             self._broken = True
 
     async def close(self) -> None:

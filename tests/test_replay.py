@@ -309,6 +309,21 @@ async def test_speed_is_that_of_receipt_times_n(stack: Stack, nats: Client) -> N
         await table.close()
 
 
+async def test_who_takes_its_time_over_a_batch_gets_all_that_arrives_meanwhile(
+    stack: Stack, nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "BATCH", 10)
+    await publish(nats, *(trade(new_symbol(), n) for n in range(500)))
+    table = Questdb(stack.questdb_pg)
+    read: list[history.Past] = []
+    async for batch in history.Source(names.WORD["trade"], nats, table, now(), now() + 500_000).batches():
+        assert read or len(batch) < 500, "not run: all came at once"
+        read += batch
+        await asyncio.sleep(0.2)
+    assert len(read) == 500
+    await table.close()
+
+
 async def test_a_reader_that_begins_again_goes_on_behind_the_last_message_it_had(stack: Stack, nats: Client) -> None:
     symbol = new_symbol()
     await publish(nats, *(trade(symbol, n) for n in range(30)))
@@ -320,7 +335,7 @@ async def test_a_reader_that_begins_again_goes_on_behind_the_last_message_it_had
     first = await reader.take(5.0, 30)
     assert [message.sequence for message in first] == list(range(live.first, live.last + 1))
     assert first[0].subject == f"md.trade.binance.{symbol}"
-    reader.sequence -= 10  # as if the last ones had been lost on the way
+    reader._newest -= 10  # as if the last ones had been lost on the way
     reader._broken = True
     again = await reader.take(5.0, 10)
     assert again == first[-10:]

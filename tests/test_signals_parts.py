@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio as aioredis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
@@ -34,6 +35,7 @@ from signals._state import IntervalUnusable, Spans
 from signals._stream import Reader, StreamReplaced
 from tests import oracle
 from tests.conftest import Stack
+from tests.harness import eventually
 from tests.signal_streams import MIDNIGHT, Machine, instrument, messages, reference, stream
 
 STREAM = WORD["trade"].stream
@@ -243,6 +245,33 @@ async def test_the_reader_goes_on_when_its_consumer_is_deleted_or_the_server_is_
         await asyncio.wait_for(until(401), 60)
     await reader.close()
     await admin.close()
+
+
+async def test_what_waits_in_a_reader_counts_as_not_read(nats: Client) -> None:
+    found = await facts(nats, STREAM)
+    reader = Reader(nats, STREAM, found.created, found.last, pull=100)
+    for n in range(300):
+        await nats.publish("md.trade.x.A-B", b"%d" % n)
+
+    async def stored() -> bool:
+        return (await facts(nats, STREAM)).last == found.last + 300
+
+    async def waiting() -> bool:
+        return len(reader._waiting) > 10
+
+    await eventually(stored, "all is in the log")
+    taken = await reader.take(20.0, 1)
+    assert taken
+    await eventually(waiting, "not run: more waits in the reader")
+    assert reader.sequence == taken[-1].sequence
+    assert reader.pending == 300 - len(taken)
+    while len(taken) < 300:
+        taken += await reader.take(20.0, 1)
+        assert reader.sequence == taken[-1].sequence
+    assert [message.payload for message in taken] == [b"%d" % n for n in range(300)]
+    assert reader.pending == 0
+    assert reader.restarts == 0, "a pull that ended is no reason to begin again"
+    await reader.close()
 
 
 async def test_an_unknown_signal_or_interval_is_a_configuration_error(stack: Stack, tmp_path: Path) -> None:
