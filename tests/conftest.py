@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
@@ -145,6 +146,14 @@ def _start(data_dir: Path, text: str) -> Settings:
         else:
             return settings
     raise AssertionError("unreachable")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A command run within a test configures the logs for the whole process."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

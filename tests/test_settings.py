@@ -105,14 +105,10 @@ def test_logs_are_json_or_for_people_as_the_setting_says(capsys) -> None:
 
     from flowtape import log
 
-    try:
-        log.configure("here", load('[log]\nformat = "json"', {}).log.format)
-        structlog.get_logger().info("json_asked_for", n=1)
-        log.configure("here", load("", {"FLOWTAPE_LOG_FORMAT": "human"}).log.format)
-        structlog.get_logger().info("human_asked_for", n=1)
-    finally:
-        structlog.reset_defaults()
-        structlog.contextvars.clear_contextvars()
+    log.configure("here", load('[log]\nformat = "json"', {}).log.format)
+    structlog.get_logger().info("json_asked_for", n=1)
+    log.configure("here", load("", {"FLOWTAPE_LOG_FORMAT": "human"}).log.format)
+    structlog.get_logger().info("human_asked_for", n=1)
     first, second = capsys.readouterr().err.splitlines()
     assert msgspec.json.decode(first)["event"] == "json_asked_for"
     assert "human_asked_for" in second
