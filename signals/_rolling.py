@@ -44,13 +44,17 @@ class Rolling:
         found = self._windows.get(slot)
         if found is None:
             found = self._windows[slot] = {name: Window(length) for name, length in self._ranges.items()}
-            for window in found.values():
-                self._renew(slot, window)
+            self._renew(slot, *found.values())
         return found
 
-    def _renew(self, slot: int, window: Window) -> None:
-        begin = self.begin(slot, window.length)
-        window.renew(self._ledger.between(slot, self._state.spans.minute, begin, begin + window.length))
+    def _renew(self, slot: int, *windows: Window) -> None:
+        """Fill windows anew; the longest holds what the others do, and minutes are read once."""
+        longest = max((window.length for window in windows), default=0)
+        begin = self.begin(slot, longest)
+        minutes = self._ledger.between(slot, self._state.spans.minute, begin, begin + longest)
+        for window in windows:
+            own = self.begin(slot, window.length)
+            window.renew(minute for minute in minutes if minute.timestamp >= own)
 
     def changed(self, slot: int, old: Candle | None, new: Candle) -> None:
         """A closed minute is new, or other than it was."""

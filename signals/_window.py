@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import gcd, lcm
 from typing import NamedTuple
 
@@ -46,9 +46,15 @@ class Rows:
 
     def add(self, candle: Candle, sign: int) -> None:
         """Add a candle, or take it away with ``sign`` -1."""
-        own = frame_of(candle)
-        first = int(candle.meta[FIRST])
-        self._add(first, candle.buy, candle.sell, self.frame.row // own.row, sign * (own.step // self.frame.step))
+        self._add(frame_of(candle), _places(int(candle.meta[FIRST]), candle.buy), candle.buy, candle.sell, sign)
+
+    def add_all(self, own: Frame, candles: Sequence[Candle]) -> None:
+        """Add candles of one frame together."""
+        sizes = np.array([len(candle.buy) for candle in candles], np.int64)
+        firsts = np.array([candle.meta[FIRST] for candle in candles], np.int64)
+        places = np.arange(sizes.sum()) + np.repeat(firsts - (sizes.cumsum() - sizes), sizes)
+        buy, sell = (np.concatenate([getattr(candle, side) for candle in candles]) for side in ("buy", "sell"))
+        self._add(own, places, buy, sell)
 
     def reach(self) -> int:
         """Rows from the lowest to the highest that hold volume."""
@@ -59,15 +65,16 @@ class Rows:
         """A copy in a frame that this one fits into."""
         rows = Rows(frame)
         if len(self.buy):
-            rows._add(self.first, self.buy, self.sell, frame.row // self.frame.row, self.frame.step // frame.step)
+            rows._add(self.frame, _places(self.first, self.buy), self.buy, self.sell)
         return rows
 
-    def _add(self, first: int, buy: Ints, sell: Ints, wider: int, factor: int) -> None:
-        """Rows from bucket ``first`` on, ``wider`` of which make one of ours; sizes times ``factor``."""
-        last = (first + len(buy) - 1) // wider
-        begin = first // wider
-        self._hold(begin, last)
-        to = (np.arange(first, first + len(buy)) // wider) - self.first
+    def _add(self, own: Frame, places: Ints, buy: Ints, sell: Ints, sign: int = 1) -> None:
+        """What lies in buckets of a frame that fits into this one."""
+        if not len(places):
+            return
+        to, factor = places // (self.frame.row // own.row), sign * (own.step // self.frame.step)
+        self._hold(int(to.min()), int(to.max()))
+        to -= self.first
         np.add.at(self.buy, to, buy * factor)
         np.add.at(self.sell, to, sell * factor)
 
@@ -80,6 +87,10 @@ class Rows:
         if before or after:
             self.buy, self.sell = (_padded(rows, before, after) for rows in (self.buy, self.sell))
             self.first -= before
+
+
+def _places(first: int, rows: Ints) -> Ints:
+    return np.arange(first, first + len(rows))
 
 
 def _padded(rows: Ints, before: int, after: int) -> Ints:
@@ -98,11 +109,14 @@ class Window:
 
     def renew(self, minutes: Iterable[Candle]) -> None:
         """Begin anew with these minutes."""
-        kept = list(minutes)
-        self.members = {minute.timestamp: frame_of(minute) for minute in kept}
-        self.rows = Rows(joined(self.members.values()) if kept else Frame(1, 1))
-        for minute in kept:
-            self.rows.add(minute, 1)
+        alike: dict[Frame, list[Candle]] = {}
+        self.members = {}
+        for minute in minutes:
+            frame = self.members[minute.timestamp] = frame_of(minute)
+            alike.setdefault(frame, []).append(minute)
+        self.rows = Rows(joined(alike) if alike else Frame(1, 1))
+        for frame, its in alike.items():
+            self.rows.add_all(frame, its)
 
     def fits(self) -> bool:
         """Whether the rows are in the finest frame for the members."""

@@ -21,9 +21,10 @@ from schemas import time
 from schemas.candles import FootprintCandle, decode
 from schemas.events import Clock, decode_any
 from schemas.settings import ImbalanceSettings, ProfileSettings, SignalsSettings, UnfinishedSettings
-from signals._layout import CVD, FIRST, LAST, ROW, SHIFT, START, Columns
+from signals._layout import CVD, DAY, FIRST, LAST, ROW, SHIFT, START, Columns
 from signals._partition import Part, parse
 from signals._shape import Band, shape
+from signals._window import Rows, Window, frame_of, joined
 from signals.coarser import coarser
 from signals.imbalance import BUYERS, SELLERS, imbalances
 from signals.nodes import HIGH, LOW, nodes
@@ -302,6 +303,29 @@ async def test_any_range_is_answered_from_redis_down_to_the_minute(stack: Stack)
     finally:
         await cache.flushdb()
         await cache.aclose()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_minutes_of_any_rows_added_together_are_those_added_one_by_one(seed: int) -> None:
+    machine = Machine()
+    machine.feed(messages(stream(seed, 4_000), seed))
+    core, frames = machine.core, set()
+    for slot in range(len(core.state.symbols)):
+        minutes = core.ledger.between(slot, core.state.spans.minute, 0, 2 * MIDNIGHT)
+        window, rows = Window(DAY), Rows(joined(map(frame_of, minutes)))
+        window.renew(minutes)
+        for minute in minutes:
+            rows.add(minute, 1)
+        assert window.rows.frame == rows.frame
+        assert _held(window.rows) == _held(rows)
+        frames |= set(window.members.values())
+    assert len(frames) > 3, "not run: all minutes have the same rows"
+
+
+def _held(rows: Rows) -> dict[int, tuple[int, int]]:
+    return {
+        rows.first + n: (int(rows.buy[n]), int(rows.sell[n])) for n in np.flatnonzero(rows.buy + rows.sell).tolist()
+    }
 
 
 def test_every_symbol_has_one_owner_however_many_parts_there_are() -> None:
