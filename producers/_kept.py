@@ -9,12 +9,11 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.errors import NoKeysError
 from nats.js.kv import KeyValue
 
+from schemas.bucket import read
 from schemas.names import BUCKET_CURSORS
 
-WATCH_S_MAX = 5.0
 TOGETHER_MAX = 100
 _UNAVAILABLE = (NatsError, OSError, TimeoutError)
 log = structlog.get_logger()
@@ -29,22 +28,14 @@ class Kept:
 
     async def load(self, keys: str = ">") -> dict[str, bytes] | None:
         """What an earlier life, or somebody else, left under ``keys``; None where that is not possible now."""
-        found: dict[str, bytes] = {}
         try:
             bucket = await self._nats.jetstream().key_value(BUCKET_CURSORS)
-            watcher: Any = await bucket.watch(f"{self._prefix}.{keys}", ignore_deletes=True)
-            try:
-                while (entry := await watcher.updates(WATCH_S_MAX)) is not None:
-                    found[entry.key] = entry.value or b""
-            finally:
-                await watcher.stop()
-        except NoKeysError:
-            pass
+            found = await read(self._nats, BUCKET_CURSORS, f"{self._prefix}.{keys}")
         except _UNAVAILABLE as error:
             log.warning("cursors_unavailable", prefix=self._prefix, error=f"{type(error).__name__}: {error}")
             return None
         self._bucket = bucket
-        return found
+        return {entry.key: entry.value for entry in found}
 
     async def store(self, values: Mapping[str, bytes], gone: Collection[str] = ()) -> bool:
         """Write these, and delete those that are ``gone``; False where not everything was."""

@@ -5,24 +5,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
 
 import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from producers._exchange import UNREADABLE, Exchange
 from producers._feeds import Directory
 from producers._rest import Asking, RestError
+from schemas.bucket import read
 from schemas.instruments import Instrument, decode, encode
 from schemas.names import BUCKET_INSTRUMENTS
 from schemas.symbols import is_symbol
 
-WATCH_S_MAX = 5.0
 NEAR_MAX = 5
 PAGES_MAX = 50
 _UNAVAILABLE = (NatsError, NatsTimeoutError, OSError, TimeoutError)
@@ -41,15 +40,9 @@ class Registry:
         """The last versions; empty where the bucket cannot be read now."""
         try:
             self._bucket = await self._nats.jetstream().key_value(BUCKET_INSTRUMENTS)
-            watcher: Any = await self._bucket.watch(f"{self._exchange}.*", ignore_deletes=True)
-            try:
-                while (entry := await watcher.updates(WATCH_S_MAX)) is not None:
-                    if entry.value:
-                        self._versions[entry.key] = (entry.revision or 0, decode(entry.value))
-            finally:
-                await watcher.stop()
-        except NoKeysError:
-            return []
+            for entry in await read(self._nats, BUCKET_INSTRUMENTS, f"{self._exchange}.*"):
+                if entry.value:
+                    self._versions[entry.key] = (entry.revision, decode(entry.value))
         except _UNAVAILABLE as error:
             log.warning("registry_unavailable", exchange=self._exchange, error=f"{type(error).__name__}: {error}")
         except msgspec.MsgspecError as error:

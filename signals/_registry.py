@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.js.errors import Error as JetStreamError
-from nats.js.errors import KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from schemas import instruments
+from schemas import bucket, instruments
 from schemas.instruments import Instrument
 from schemas.names import BUCKET_INSTRUMENTS
 from signals._grid import Grids
@@ -20,6 +18,7 @@ from signals._grid import Grids
 _log = structlog.get_logger()
 _AWAY = (nats.errors.Error, JetStreamError, OSError, TimeoutError)
 _TRIES = 5
+_ANSWER_S_MAX = 3.0
 
 
 class Registry:
@@ -32,30 +31,21 @@ class Registry:
         """Entries that are no instrument."""
 
     async def _bucket(self) -> KeyValue:
-        return await self._nats.jetstream(timeout=3).key_value(BUCKET_INSTRUMENTS)
+        return await self._nats.jetstream(timeout=_ANSWER_S_MAX).key_value(BUCKET_INSTRUMENTS)
 
     async def read(self, grids: Grids) -> bool:
         """Every version of every instrument, oldest first. False when the registry could not be read."""
         versions: list[Instrument] = []
         try:
-            watcher = await (await self._bucket()).watchall(include_history=True)
-            try:
-                async with asyncio.timeout(5):
-                    async for entry in watcher:
-                        if entry is None:
-                            break
-                        self._decode(entry.value, versions)
-            finally:
-                await watcher.stop()  # type: ignore[no-untyped-call]  # nats-py's own
-        except NoKeysError:
-            return True
+            for entry in await bucket.read(self._nats, BUCKET_INSTRUMENTS, history=True, timeout_s=_ANSWER_S_MAX):
+                self._decode(entry.value, versions)
         except _AWAY as error:
             _log.info("registry_away", reason=str(error) or type(error).__name__)
             return False
         grids.learn(versions)
         return True
 
-    def _decode(self, value: bytes | None, versions: list[Instrument]) -> None:
+    def _decode(self, value: bytes, versions: list[Instrument]) -> None:
         if not value:
             return
         try:
@@ -76,16 +66,16 @@ class Registry:
 
     async def _write(self, version: Instrument) -> None:
         """The registry's newest version with this row, unless one is pinned for that day already."""
-        bucket = await self._bucket()
+        its = await self._bucket()
         name = f"{version.exchange}.{version.symbol}"
         for _ in range(_TRIES):
-            entry = await bucket.get(name)
+            entry = await its.get(name)
             latest = instruments.decode(entry.value or b"")
             if latest.row is not None and latest.valid_from == version.valid_from:
                 return
             try:
                 body = instruments.encode(msgspec.structs.replace(version, status=latest.status))
-                await bucket.update(name, body, last=entry.revision)
+                await its.update(name, body, last=entry.revision)
                 _log.info("row_pinned", symbol=name, row=version.row, valid_from=version.valid_from)
                 return
             except KeyWrongLastSequenceError:
