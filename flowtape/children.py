@@ -112,11 +112,11 @@ async def _stop(child: Child) -> None:
 
 def started(data_dir: Path) -> dict[str, list[psutil.Process]]:
     """By worker, what a `flowtape up` of ``data_dir`` started and still runs: the worker, then its own processes."""
-    its: list[tuple[float, str, psutil.Process]] = []
+    folder, its = data_dir.resolve(), list[tuple[float, str, psutil.Process]]()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):  # it has ended, or is not ours to look into
             worker = Path(process.environ().get(_MARK, ""))
-            if worker.parent == data_dir.resolve():
+            if worker.parent == folder:
                 its.append((process.create_time(), worker.name, process))
     found: dict[str, list[psutil.Process]] = {}
     for _, name, process in sorted(its, key=lambda one: one[0]):

@@ -10,7 +10,8 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from schemas import bucket, instruments
+from schemas import instruments
+from schemas.bucket import read
 from schemas.instruments import Instrument
 from schemas.names import BUCKET_INSTRUMENTS
 from signals._grid import Grids
@@ -37,7 +38,7 @@ class Registry:
         """Every version of every instrument, oldest first. False when the registry could not be read."""
         versions: list[Instrument] = []
         try:
-            for entry in await bucket.read(self._nats, BUCKET_INSTRUMENTS, history=True, timeout_s=_ANSWER_S_MAX):
+            for entry in await read(self._nats, BUCKET_INSTRUMENTS, history=True, timeout_s=_ANSWER_S_MAX):
                 self._decode(entry.value, versions)
         except _AWAY as error:
             _log.info("registry_away", reason=str(error) or type(error).__name__)
@@ -66,16 +67,16 @@ class Registry:
 
     async def _write(self, version: Instrument) -> None:
         """The registry's newest version with this row, unless one is pinned for that day already."""
-        its = await self._bucket()
+        bucket = await self._bucket()
         name = f"{version.exchange}.{version.symbol}"
         for _ in range(_TRIES):
-            entry = await its.get(name)
+            entry = await bucket.get(name)
             latest = instruments.decode(entry.value or b"")
             if latest.row is not None and latest.valid_from == version.valid_from:
                 return
             try:
                 body = instruments.encode(msgspec.structs.replace(version, status=latest.status))
-                await its.update(name, body, last=entry.revision)
+                await bucket.update(name, body, last=entry.revision)
                 _log.info("row_pinned", symbol=name, row=version.row, valid_from=version.valid_from)
                 return
             except KeyWrongLastSequenceError:
